@@ -1,0 +1,112 @@
+"""Settings: read once, at the entry point, from `HEADWATER_*` variables and an optional TOML file (DESIGN I9)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from core.errors import ConfigurationError
+
+NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+PREFIX = "HEADWATER_"
+
+# How much an interaction says that the user wants the item. Zero and below: not a sign of interest.
+DEFAULT_KIND_WEIGHTS = {
+    "view": 1.0, "click": 1.0, "play": 1.0, "cart": 2.0, "purchase": 3.0, "like": 2.0, "rating": 1.0,
+    "dislike": -1.0, "hide": -1.0,
+}  # fmt: skip
+
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting, its default, and (in the comment) what it does. Environment name: HEADWATER_ + upper case."""
+
+    home: Path = Path(".headwater")  # embedded services, downloads and local artifacts live here
+    namespace: str = "headwater"  # one tenant: Postgres schema, topic prefix and artifact prefix
+    database_url: str | None = None  # postgresql://...; None starts the embedded Postgres
+    kafka_bootstrap: str | None = None  # host:port[,host:port]; None starts the embedded broker
+    artifacts: str | None = None  # any fsspec URL; None is <home>/artifacts
+    device: Annotated[str, Meta(pattern="^(auto|cpu|cuda)$")] = "auto"  # where neural models train and run
+    text_model: str | None = None  # directory of a transformers model, or the model name at text_endpoint
+    text_endpoint: str | None = None  # base URL of an OpenAI-compatible server; None runs the model in process
+    text_api_key: str | None = None  # secret for text_endpoint
+    host: str = "127.0.0.1"  # where the API listens
+    port: Port = 8080  # 0 takes a free one
+    require_keys: bool | None = None  # None: keys are required unless the API listens on loopback only
+    secret: str | None = None  # keys the hashes of erased users and signs slate tokens; None: made once, kept in home
+    topic_partitions: Positive = 4  # of <namespace>.events, when Headwater creates it
+    ingest_batch_events: Positive = 5000  # most events in one transaction
+    ingest_poll_ms: Positive = 50  # how long a poll waits for more when there is nothing
+    event_max_bytes: Positive = 1_000_000  # larger messages are dead letters
+    event_max_future_s: Positive = 86_400  # events dated further ahead are dead letters
+    dead_letter_payload_bytes: Positive = 65_536  # payload kept with a dead letter; more is cut, size and hash stay
+    dead_letter_window_events: Positive = 10_000  # the consumer halts when, within this many events ...
+    dead_letter_max_share: Annotated[float, Meta(gt=0, le=1)] = 0.5  # ... more than this share was bad
+    session_timeout_ms: Positive = 6000  # Kafka group session; the embedded broker makes a join wait half of it
+    history_events: Positive = 200  # newest events of a user that models see
+    kind_weights: dict[str, float] = DEFAULT_KIND_WEIGHTS  # weight of each interaction kind; TOML table or JSON
+    train_cron: str = "0 3 * * *"  # when every model is retrained
+    light_train_cron: str = "15 * * * *"  # when the cheap models are retrained
+    generate_cron: str = "*/10 * * * *"  # when missing and stale texts are written
+    maintain_cron: str = "30 2 * * *"  # when partitions are made ahead
+    generate_items: Positive = 50  # texts written by one scheduled run
+
+    @property
+    def topic(self) -> str:
+        """The namespace's event topic."""
+        return f"{self.namespace}.events"
+
+    @property
+    def artifacts_url(self) -> str:
+        """Where artifacts go, the namespace's prefix included."""
+        return f"{(self.artifacts or str(self.home.absolute() / 'artifacts')).rstrip('/')}/{self.namespace}"
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether API calls need a key: as set, else whenever someone off this machine could call."""
+        if self.require_keys is not None:
+            return self.require_keys
+        return self.host not in ("127.0.0.1", "::1", "localhost")
+
+
+def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> Settings:
+    """Read settings: defaults, then the TOML file (`toml_file`, or HEADWATER_CONFIG), then the environment.
+
+    Raises ConfigurationError naming the setting and what is wrong with it.
+    """
+    values: dict[str, Any] = {}
+    path = toml_file or (Path(environ["HEADWATER_CONFIG"]) if environ.get("HEADWATER_CONFIG") else None)
+    if path is not None:
+        try:
+            values.update(tomllib.loads(path.read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"settings file {path}: {error}") from error
+    names = set(Settings.__struct_fields__)
+    for variable, text in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and name in names and text != "":
+            values[name] = _parse_table(variable, text) if name == "kind_weights" else text
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings: {error} (environment HEADWATER_*, or the TOML file)") from error
+    if not NAMESPACE.fullmatch(settings.namespace):
+        raise ConfigurationError(
+            f"HEADWATER_NAMESPACE={settings.namespace!r}: use a lower-case letter, then letters, digits or _, 40 at most"
+        )
+    return settings
+
+
+def _parse_table(variable: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f'{variable}: expected a JSON object such as {{"view": 1.0}} ({error})') from error
