@@ -17,27 +17,39 @@ EVENTS_LATE = Counter("headwater_events_late_total", "Events older than a day wh
 DEAD_LETTERS = Counter("headwater_dead_letters_total", "Messages set aside, by reason", ["reason"])
 BATCH_SECONDS = Histogram("headwater_ingest_batch_seconds", "Time of one ingest transaction", buckets=SECONDS)
 BATCH_EVENTS = Histogram(
-    "headwater_ingest_batch_events", "Messages in one ingest transaction", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000)
+    "headwater_ingest_batch_events",
+    "Messages in one ingest transaction",
+    buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000),
 )
 LAG_MESSAGES = Gauge("headwater_consumer_lag_messages", "Messages behind the broker's end, by partition", ["partition"])
 LAG_SECONDS = Gauge("headwater_consumer_lag_seconds", "Age of the newest message written, by partition", ["partition"])
 SERVABLE_SECONDS = Histogram(
-    "headwater_event_to_servable_seconds", "From the broker's timestamp to the commit that makes an event servable", buckets=SECONDS
+    "headwater_event_to_servable_seconds",
+    "From the broker's timestamp to the commit that makes an event servable",
+    buckets=SECONDS,
 )
 FENCED = Counter("headwater_fenced_batches_total", "Batches rolled back because another consumer owns the partition")
 
 # Serving
-REQUEST_SECONDS = Histogram("headwater_request_seconds", "Time of one API request", ["route", "status"], buckets=SECONDS)
-FALLBACKS = Counter("headwater_fallbacks_total", "Answers given from a lower step of the ladder, by label", ["fallback"])
+REQUEST_SECONDS = Histogram(
+    "headwater_request_seconds", "Time of one API request", ["route", "status"], buckets=SECONDS
+)
+FALLBACKS = Counter(
+    "headwater_fallbacks_total", "Answers given from a lower step of the ladder, by label", ["fallback"]
+)
 MODEL_VERSION = Gauge("headwater_model_version", "Version being served, by model", ["model"])
 MODEL_AGE_SECONDS = Gauge("headwater_model_age_seconds", "Age of the newest event the served model has seen", ["model"])
 MODEL_REFUSED = Counter("headwater_model_refused_total", "Model versions that could not be loaded, by model", ["model"])
-CATALOGUE_AGE_SECONDS = Gauge("headwater_catalogue_age_seconds", "Time since the served catalogue last matched Postgres")
+CATALOGUE_AGE_SECONDS = Gauge(
+    "headwater_catalogue_age_seconds", "Time since the served catalogue last matched Postgres"
+)
 SLATES_LOST = Counter("headwater_slates_lost_total", "Slates that could not be published; the answer was given anyway")
 
 # Jobs
 JOB_RUNS = Counter("headwater_job_runs_total", "Finished jobs, by name and outcome", ["job", "outcome"])
-JOB_SECONDS = Histogram("headwater_job_seconds", "Time of one job", ["job"], buckets=(1, 5, 15, 60, 300, 900, 3600, 14400))
+JOB_SECONDS = Histogram(
+    "headwater_job_seconds", "Time of one job", ["job"], buckets=(1, 5, 15, 60, 300, 900, 3600, 14400)
+)
 
 # Text
 TEXTS = Counter("headwater_texts_total", "Texts written, by kind and outcome", ["kind", "outcome"])
@@ -46,7 +58,12 @@ TEXT_TOKENS = Counter("headwater_text_tokens_total", "Tokens generated", ["provi
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = {"at": self.formatTime(record), "level": record.levelname.lower(), "log": record.name, "message": record.getMessage()}
+        line = {
+            "at": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "log": record.name,
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line)

@@ -1,0 +1,51 @@
+"""All SQL of the house. `Store` is its door: one object per process, a part for each subject."""
+
+from __future__ import annotations
+
+from core.errors import ConfigurationError
+from core.settings import Settings
+from core.store.catalogue import Catalogue
+from core.store.contents import ContentStore
+from core.store.database import Database
+from core.store.dead_letters import DeadLetterStore
+from core.store.events import EventStore
+from core.store.history import HistoryStore
+from core.store.keys import KeyStore
+from core.store.versions import VersionStore
+
+
+class Store:
+    """The parts of the store on one database. Close it, or use it as a context manager."""
+
+    def __init__(self, database: Database, secret: str) -> None:
+        self.database = database
+        self.events = EventStore(database, secret)
+        self.history = HistoryStore(database)
+        self.catalogue = Catalogue(database)
+        self.contents = ContentStore(database)
+        self.versions = VersionStore(database)
+        self.dead_letters = DeadLetterStore(database)
+        self.keys = KeyStore(database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def open_store(settings: Settings, *, pool: int = 8) -> Store:
+    """The store of the settings' namespace; settings must have database_url and secret (the front door sees to it)."""
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "no database: set HEADWATER_DATABASE_URL, or start the embedded one with `headwater up`"
+        )
+    if settings.secret is None:
+        raise ConfigurationError(
+            "no secret: set HEADWATER_SECRET to a long random text; it keys the hashes of erased users"
+        )
+    return Store(Database(settings.database_url, settings.namespace, pool=pool), settings.secret)

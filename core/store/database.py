@@ -1,0 +1,84 @@
+"""The connection to Postgres: one engine per process, the namespace's schema as search_path, errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from core.errors import ConfigurationError, DatabaseUnavailable
+
+APPLICATION = "headwater"
+
+
+def database_url(text: str) -> URL:
+    """Parse a database address; the plain `postgresql://` form becomes psycopg2's. Raises ConfigurationError."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ConfigurationError(
+            "HEADWATER_DATABASE_URL: expected postgresql://user:password@host:port/database"
+        ) from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigurationError(
+            f"HEADWATER_DATABASE_URL: {url.get_backend_name()!r} is not supported, only postgresql://"
+        )
+    return url.set(drivername="postgresql+psycopg2")
+
+
+class Database:
+    """An engine on one namespace. Connections and transactions raise DatabaseUnavailable when Postgres is away."""
+
+    def __init__(self, url: str, namespace: str, *, pool: int = 8, statement_timeout_s: float = 60) -> None:
+        self.url = database_url(url)
+        self.namespace = namespace
+        options = f"-csearch_path={namespace} -cstatement_timeout={int(statement_timeout_s * 1000)} -cTimeZone=UTC"
+        self.engine = sa.create_engine(
+            self.url,
+            pool_size=pool,
+            max_overflow=pool,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={
+                "options": options, "connect_timeout": 3, "application_name": APPLICATION,
+                "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
+            },
+        )  # fmt: skip
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction: committed on leaving, rolled back on an error."""
+        with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Statements that each see the latest committed state; nothing to commit."""
+        with (
+            self._translated(),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            gone = isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated
+            if not gone and "SSL" not in str(error.orig):
+                raise
+            where = f"{self.url.host}:{self.url.port or 5432}/{self.url.database}"
+            why = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            raise DatabaseUnavailable(f"Postgres at {where}: {why}") from error
+        except sa.exc.TimeoutError as error:
+            raise DatabaseUnavailable(
+                "every Postgres connection is busy; raise the pool or look for slow queries"
+            ) from error

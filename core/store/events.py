@@ -1,0 +1,302 @@
+"""Writing events: claim a partition, append a batch in one fenced, idempotent transaction (DESIGN I1, I2, I7)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import StringIO
+from typing import Any, BinaryIO
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from core.errors import Fenced
+from core.events import Event, Impression, Interaction, ItemChanged, ItemRemoved, UserChanged, UserErased
+from core.store.catalogue import upsert_items, upsert_users
+from core.store.database import Database
+from core.tables import consumer_offsets, dead_letters, erased_users
+
+COLUMNS = "key, source, id, type, time, user_id, item_id, value, session, slate, position, data"
+
+# Temporary, so never in the schema and never logged; the same columns as `events`, less txn.
+STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staging ON COMMIT DELETE ROWS AS SELECT {COLUMNS} FROM events WITH NO DATA"
+
+# Keys first, in key order so that two writers of the same keys wait rather than deadlock; then only what was new.
+INSERT_NEW = f"""
+WITH fresh AS (
+    INSERT INTO event_keys (key) SELECT key FROM staging ORDER BY key ON CONFLICT DO NOTHING RETURNING key
+), inserted AS (
+    INSERT INTO events ({COLUMNS}, txn)
+    SELECT {COLUMNS}, pg_current_xact_id()::text::bigint FROM staging JOIN fresh USING (key)
+    RETURNING item_id, type
+), counted AS (
+    INSERT INTO item_counts (item_id, type, events)
+    SELECT item_id, type, count(*) FROM inserted
+    WHERE item_id IS NOT NULL AND type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type
+    ON CONFLICT (item_id, type) DO UPDATE SET events = item_counts.events + excluded.events
+)
+SELECT split_part(type, '.', 1) AS family, count(*) FROM inserted GROUP BY 1
+"""
+
+# Counts go down by what was really deleted, so that erasing before or after the events leaves the same table.
+ERASE_ROWS = """
+WITH gone AS (
+    DELETE FROM events WHERE user_id = ANY(:users) RETURNING item_id, type
+), lost AS (
+    SELECT item_id, type, count(*) AS events FROM gone
+    WHERE item_id IS NOT NULL AND type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type
+)
+UPDATE item_counts c SET events = c.events - lost.events FROM lost WHERE c.item_id = lost.item_id AND c.type = lost.type
+"""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Where a message stands in the stream."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """An accepted event and where it came from."""
+
+    event: Event
+    at: Coordinates
+    payload_bytes: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A refused message: where, why, and as much of it as is kept. An erased user's keeps nothing."""
+
+    at: Coordinates
+    reason: str
+    detail: str
+    payload: bytes | None
+    payload_bytes: int
+    payload_sha256: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to write one partition: the offset to read from, and the epoch that proves the right."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    epoch: int
+    next_offset: int
+
+
+@dataclass(frozen=True)
+class Advance:
+    """After a batch the partition continues at `next_offset`, if `claim` is still the newest."""
+
+    claim: Claim
+    next_offset: int
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What one transaction changed. `inserted` by family (interaction, item, ...); erased are those refused for I7."""
+
+    inserted: dict[str, int]
+    duplicates: int
+    erased: int
+
+
+class EventStore:
+    """The event tables. `secret` keys the hashes of erased users."""
+
+    def __init__(self, database: Database, secret: str) -> None:
+        self._database = database
+        self._secret = secret.encode()
+
+    def claim(self, topic: str, topic_id: str, partition: int, *, start: int = 0) -> Claim:
+        """Take a partition over: raise its epoch, which shuts out whoever held it, and learn where to go on."""
+        fresh = insert(consumer_offsets).values(
+            topic=topic, topic_id=topic_id, partition=partition, next_offset=start, epoch=1
+        )
+        statement = fresh.on_conflict_do_update(
+            index_elements=["topic_id", "partition"],
+            set_={"epoch": consumer_offsets.c.epoch + 1, "updated_at": sa.func.now()},
+        ).returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset)
+        with self._database.begin() as connection:
+            epoch, next_offset = connection.execute(statement).one()
+        return Claim(topic, topic_id, partition, epoch, next_offset)
+
+    def append(self, batch: Sequence[Received], dead: Sequence[DeadLetter], advances: Sequence[Advance]) -> Appended:
+        """Write events, dead letters, counts, catalogue and offsets in ONE transaction.
+
+        Raises Fenced, with nothing written, when any partition has a newer owner; DatabaseUnavailable when it cannot
+        be known (the caller reads its claim anew and repeats: repeating is harmless).
+        """
+        with self._database.begin() as connection:
+            self._advance(connection, advances)
+            accepted, refused = self._without_erased(connection, batch)
+            inserted = self._insert(connection, accepted)
+            self._change(connection, accepted)
+            self._bury(connection, [*dead, *refused])
+        unique = sum(inserted.values())
+        return Appended(inserted, len(accepted) - unique, len(refused))
+
+    def user_hash(self, user: str) -> bytes:
+        """The keyed hash that remembers an erased user."""
+        return hmac.new(self._secret, user.encode(), "sha256").digest()
+
+    def erased_hashes(self, since_txn: int = 0) -> set[bytes]:
+        """Hashes of users erased by transactions from `since_txn` on."""
+        with self._database.read() as connection:
+            return {
+                bytes(row[0])
+                for row in connection.execute(
+                    sa.select(erased_users.c.user_hash).where(erased_users.c.txn >= since_txn)
+                )
+            }
+
+    def horizon(self) -> int:
+        """Every transaction below this one is settled: rows with txn < horizon can neither appear nor vanish later."""
+        with self._database.read() as connection:
+            return int(
+                connection.execute(sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")).scalar_one()
+            )
+
+    def copy_interactions(self, from_txn: int, to_txn: int, out: BinaryIO) -> None:
+        """Write interactions of transactions [from_txn, to_txn) to `out` as CSV: key,user,item,kind,value,time (epoch us)."""
+        query = f"""COPY (
+            SELECT key, user_id, item_id, substr(type, 13), value, (extract(epoch FROM time) * 1000000)::bigint
+            FROM events WHERE txn >= {int(from_txn)} AND txn < {int(to_txn)} AND type LIKE 'interaction.%'
+        ) TO STDOUT (FORMAT csv)"""
+        with self._database.begin() as connection:
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            _cursor(connection).copy_expert(query, out)
+
+    def _advance(self, connection: sa.Connection, advances: Sequence[Advance]) -> None:
+        table = consumer_offsets
+        for advance in sorted(advances, key=lambda one: (one.claim.topic_id, one.claim.partition)):
+            claim = advance.claim
+            changed = connection.execute(
+                sa.update(table)
+                .where(table.c.topic_id == claim.topic_id, table.c.partition == claim.partition)
+                .where(table.c.epoch == claim.epoch, table.c.next_offset <= advance.next_offset)
+                .values(next_offset=advance.next_offset, updated_at=sa.func.now())
+            )
+            if changed.rowcount != 1:
+                raise Fenced(f"{claim.topic}[{claim.partition}]: epoch {claim.epoch} is no longer the owner's")
+
+    def _without_erased(
+        self, connection: sa.Connection, batch: Sequence[Received]
+    ) -> tuple[list[Received], list[DeadLetter]]:
+        """Record this batch's erasures, then split off every event of anyone ever erased."""
+        erasures = {one.event.body.user: one.event.time for one in batch if isinstance(one.event.body, UserErased)}
+        # An eraser waits for appends in flight and later appends wait for it, so none slips a row past the deletion.
+        mode = "EXCLUSIVE" if erasures else "ROW SHARE"
+        connection.execute(sa.text(f"LOCK TABLE erased_users IN {mode} MODE"))
+        for user, at in sorted(erasures.items()):
+            self._erase(connection, user, at)
+        hashes = {self.user_hash(user): user for user in {_owner(one.event) for one in batch} if user is not None}
+        if not hashes:
+            return list(batch), []
+        wanted = sa.literal(list(hashes), sa.ARRAY(sa.LargeBinary))
+        query = sa.select(erased_users.c.user_hash).where(erased_users.c.user_hash == sa.any_(wanted))
+        erased = {hashes[bytes(row[0])] for row in connection.execute(query)}
+        kept = [one for one in batch if _owner(one.event) not in erased]
+        dropped = [one for one in batch if _owner(one.event) in erased]
+        return kept, [DeadLetter(one.at, "erased_user", "", None, one.payload_bytes, "") for one in dropped]
+
+    def _erase(self, connection: sa.Connection, user: str, at: datetime) -> None:
+        connection.execute(
+            sa.text(
+                "INSERT INTO erased_users VALUES (:hash, :at, pg_current_xact_id()::text::bigint) "
+                "ON CONFLICT (user_hash) DO UPDATE SET erased_at = least(erased_users.erased_at, excluded.erased_at)"
+            ),
+            {"hash": self.user_hash(user), "at": at},
+        )
+        connection.execute(sa.text(ERASE_ROWS), {"users": [user]})
+        connection.execute(sa.text("DELETE FROM item_counts WHERE events = 0"))
+        connection.execute(sa.text("DELETE FROM users WHERE user_id = :user"), {"user": user})
+        connection.execute(
+            sa.text(
+                "UPDATE dead_letters SET payload = NULL, headers = '[]', payload_sha256 = '' "
+                "WHERE position(:user IN payload) > 0"
+            ),
+            {"user": user.encode()},
+        )
+
+    def _insert(self, connection: sa.Connection, batch: Sequence[Received]) -> dict[str, int]:
+        if not batch:
+            return {}
+        rows = {
+            one.event.key: one.event for one in reversed(batch)
+        }  # reversed: of doubles in one batch the first stays
+        cursor = _cursor(connection)
+        cursor.execute(STAGING)
+        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", StringIO("".join(_lines(rows))))
+        cursor.execute(INSERT_NEW)
+        return dict(cursor.fetchall())
+
+    def _change(self, connection: sa.Connection, batch: Sequence[Received]) -> None:
+        events = [one.event for one in batch]
+        upsert_items(connection, [event for event in events if isinstance(event.body, ItemChanged | ItemRemoved)])
+        upsert_users(connection, [event for event in events if isinstance(event.body, UserChanged)])
+
+    def _bury(self, connection: sa.Connection, dead: Sequence[DeadLetter]) -> None:
+        if dead:
+            rows = [
+                {
+                    "topic": one.at.topic, "topic_id": one.at.topic_id, "partition": one.at.partition, "offset": one.at.offset,
+                    "reason": one.reason, "detail": one.detail.replace("\0", "\\0")[:2000], "payload": one.payload,
+                    "payload_bytes": one.payload_bytes, "payload_sha256": one.payload_sha256, "headers": list(one.headers),
+                }
+                for one in dead
+            ]  # fmt: skip
+            connection.execute(insert(dead_letters).on_conflict_do_nothing().returning(dead_letters.c.number), rows)
+
+
+def _owner(event: Event) -> str | None:
+    """The user an event is about; None for catalogue events, anonymous impressions and erasures."""
+    return event.body.user if isinstance(event.body, Interaction | Impression | UserChanged) else None
+
+
+def _cursor(connection: sa.Connection) -> Any:
+    """The psycopg2 cursor below: COPY has no SQLAlchemy form."""
+    return connection.connection.cursor()
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _lines(rows: dict[Any, Event]) -> Iterator[str]:
+    """COPY text format, one line an event; values that can hold a delimiter are escaped."""
+    for key, event in rows.items():
+        fields = (str(key), event.source, event.id, event.type, event.time.isoformat(), *_fields(event))
+        yield "\t".join("\\N" if value is None else str(value).translate(_ESCAPES) for value in fields) + "\n"
+
+
+def _fields(event: Event) -> tuple[object, ...]:
+    """user_id, item_id, value, session, slate, position, data."""
+    body = event.body
+    if isinstance(body, Interaction):
+        data = _json(body.context) if body.context else None
+        return body.user, body.item, body.value, body.session, body.slate, body.position, data
+    if isinstance(body, UserErased):
+        return None, None, None, None, None, None, None
+    slate, session = (body.slate, body.session) if isinstance(body, Impression) else (None, None)
+    rest = {
+        name: value
+        for name, value in msgspec.to_builtins(body).items()
+        if name not in ("user", "item", "slate", "session")
+    }
+    return getattr(body, "user", None), getattr(body, "item", None), None, session, slate, None, _json(rest)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
