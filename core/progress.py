@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -24,14 +24,8 @@ class Task(Protocol):
 class Reporter(Protocol):
     """Shows tasks. Pass one to anything that takes more than a second or two."""
 
-    def task(self, label: str, total: float) -> _TaskContext:
+    def task(self, label: str, total: float) -> AbstractContextManager[Task]:
         """A context manager that yields a Task of `total` steps."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -52,7 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dead_letter_max_share: Annotated[float, Meta(gt=0, le=1)] = 0.5  # ... more than this share was bad
     session_timeout_ms: Positive = 6000  # Kafka group session; the embedded broker makes a join wait half of it
     history_events: Positive = 200  # newest events of a user that models see
-    kind_weights: dict[str, float] = DEFAULT_KIND_WEIGHTS  # weight of each interaction kind; TOML table or JSON
+    kind_weights: dict[str, float] = msgspec.field(
+        default_factory=DEFAULT_KIND_WEIGHTS.copy
+    )  # weight of each interaction kind; TOML table or JSON
     train_cron: str = "0 3 * * *"  # when every model is retrained
     light_train_cron: str = "15 * * * *"  # when the cheap models are retrained
     generate_cron: str = "*/10 * * * *"  # when missing and stale texts are written

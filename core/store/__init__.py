@@ -10,7 +10,9 @@ from core.store.database import Database
 from core.store.dead_letters import DeadLetterStore
 from core.store.events import EventStore
 from core.store.history import HistoryStore
+from core.store.job_runs import JobRunStore
 from core.store.keys import KeyStore
+from core.store.partitions import PartitionStore
 from core.store.versions import VersionStore
 
 
@@ -26,6 +28,8 @@ class Store:
         self.versions = VersionStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.keys = KeyStore(database)
+        self.job_runs = JobRunStore(database)
+        self.partitions = PartitionStore(database)
 
     def close(self) -> None:
         """Close every connection."""

@@ -162,6 +162,12 @@ class EventStore:
                 )
             }
 
+    def lineage(self) -> str:
+        """Identifies this very database and schema: transaction numbers mean nothing in another."""
+        query = "SELECT system_identifier::text || '-' || current_schema()::regnamespace::oid::text FROM pg_control_system()"
+        with self._database.read() as connection:
+            return str(connection.execute(sa.text(query)).scalar_one())
+
     def horizon(self) -> int:
         """Every transaction below this one is settled: rows with txn < horizon can neither appear nor vanish later."""
         with self._database.read() as connection:
