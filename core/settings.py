@@ -71,6 +71,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Where artifacts go, the namespace's prefix included."""
         return f"{(self.artifacts or str(self.home.absolute() / 'artifacts')).rstrip('/')}/{self.namespace}"
 
+    def environ(self) -> dict[str, str]:
+        """These settings as HEADWATER_* variables, for a process of ours that is to have the same."""
+        plain = {name: value for name, value in msgspec.to_builtins(self, enc_hook=str).items() if value is not None}
+        text = {name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in plain.items()}
+        return {PREFIX + name.upper(): value for name, value in {**text, "home": str(self.home.absolute())}.items()}
+
     @property
     def keys_required(self) -> bool:
         """Whether API calls need a key: as set, else whenever someone off this machine could call."""

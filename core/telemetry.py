@@ -28,6 +28,7 @@ SERVABLE_SECONDS = Histogram(
     "From the broker's timestamp to the commit that makes an event servable",
     buckets=SECONDS,
 )
+EVENTS_LOST = Counter("headwater_events_lost_total", "Messages that the broker's log dropped before they were read")
 FENCED = Counter("headwater_fenced_batches_total", "Batches rolled back because another consumer owns the partition")
 
 # Serving

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from core.errors import ConfigurationError, DatabaseUnavailable
 
@@ -71,14 +72,32 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            gone = isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated
-            if not gone and "SSL" not in str(error.orig):
+        except (DBAPIError, psycopg2.Error) as error:  # the latter from COPY, which SQLAlchemy has no form for
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            state = sql_state(cause)
+            if state in ("42P01", "3F000", "42703"):
+                raise ConfigurationError(
+                    f"the tables of namespace {self.namespace!r} are missing or old: run `headwater migrate`"
+                ) from error
+            if not _gone(cause, state):
                 raise
             where = f"{self.url.host}:{self.url.port or 5432}/{self.url.database}"
-            why = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            why = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             raise DatabaseUnavailable(f"Postgres at {where}: {why}") from error
         except sa.exc.TimeoutError as error:
             raise DatabaseUnavailable(
                 "every Postgres connection is busy; raise the pool or look for slow queries"
             ) from error
+
+
+def sql_state(error: BaseException | None) -> str:
+    """The five-character SQLSTATE that Postgres gave, or "" where the answer itself is missing."""
+    return getattr(error, "pgcode", None) or ""
+
+
+def _gone(error: BaseException | None, state: str) -> bool:
+    """Whether the server is away, busy or read-only for now, rather than unwilling to do what was asked."""
+    if state:
+        # connection, rollback (deadlock), resources, lock, shutdown, system; a replica after a failover
+        return state[:2] in ("08", "40", "53", "55", "57", "58") or state == "25006"
+    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError

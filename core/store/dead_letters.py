@@ -74,6 +74,18 @@ class DeadLetterStore:
             )
             return {reason: int(count) for reason, count in rows}
 
+    def bad_between(self, topic_id: str, partition: int, start: int, end: int) -> int:
+        """How many of the messages at offsets [start, end) are dead letters that nobody has replayed yet.
+
+        Those of erased users do not count: there is nothing wrong with them.
+        """
+        query = sa.select(sa.func.count()).where(
+            table.c.topic_id == topic_id, table.c.partition == partition, table.c.offset >= start, table.c.offset < end,
+            ~table.c.replayed, table.c.reason != "erased_user",
+        )  # fmt: skip
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def positions(self) -> Sequence[tuple[str, str, int, int]]:
         """(topic, topic id, partition, next offset) of everything ever consumed."""
         columns = (

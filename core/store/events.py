@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import StringIO
 from typing import Any, BinaryIO
 
 import msgspec
+import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from core.errors import Fenced
+from core.errors import Fenced, InvalidEvent
 from core.events import Event, Impression, Interaction, ItemChanged, ItemRemoved, UserChanged, UserErased
 from core.store.catalogue import upsert_items, upsert_users
-from core.store.database import Database
+from core.store.database import Database, sql_state
 from core.tables import consumer_offsets, dead_letters, erased_users
 
 COLUMNS = "key, source, id, type, time, user_id, item_id, value, session, slate, position, data"
@@ -51,6 +52,10 @@ WITH gone AS (
 )
 UPDATE item_counts c SET events = c.events - lost.events FROM lost WHERE c.item_id = lost.item_id AND c.type = lost.type
 """
+
+
+# Classes of SQLSTATE that say "not this value": data exception, constraint violation, program limit exceeded.
+REFUSALS = ("22", "23", "54")
 
 
 @dataclass(frozen=True)
@@ -122,29 +127,47 @@ class EventStore:
 
     def claim(self, topic: str, topic_id: str, partition: int, *, start: int = 0) -> Claim:
         """Take a partition over: raise its epoch, which shuts out whoever held it, and learn where to go on."""
-        fresh = insert(consumer_offsets).values(
-            topic=topic, topic_id=topic_id, partition=partition, next_offset=start, epoch=1
+        return self._take(topic, topic_id, partition, start, {})
+
+    def rewind(self, topic: str, topic_id: str, partition: int, offset: int) -> Claim:
+        """Take a partition over and have it read from `offset` on, be that back or ahead of where it was."""
+        return self._take(topic, topic_id, partition, offset, {"next_offset": offset})
+
+    def confirm(self, claim: Claim) -> Claim:
+        """The claim at the offset really reached: after a COMMIT whose answer was lost, only Postgres knows.
+
+        Waits for a transaction of ours that is still under way there. Raises Fenced when the partition has a newer owner.
+        """
+        query = sa.select(consumer_offsets.c.next_offset).where(
+            consumer_offsets.c.topic_id == claim.topic_id,
+            consumer_offsets.c.partition == claim.partition,
+            consumer_offsets.c.epoch == claim.epoch,
         )
-        statement = fresh.on_conflict_do_update(
-            index_elements=["topic_id", "partition"],
-            set_={"epoch": consumer_offsets.c.epoch + 1, "updated_at": sa.func.now()},
-        ).returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset)
         with self._database.begin() as connection:
-            epoch, next_offset = connection.execute(statement).one()
-        return Claim(topic, topic_id, partition, epoch, next_offset)
+            next_offset = connection.execute(query.with_for_update()).scalar_one_or_none()
+        if next_offset is None:
+            raise _fenced(claim)
+        return replace(claim, next_offset=next_offset)
 
     def append(self, batch: Sequence[Received], dead: Sequence[DeadLetter], advances: Sequence[Advance]) -> Appended:
         """Write events, dead letters, counts, catalogue and offsets in ONE transaction.
 
-        Raises Fenced, with nothing written, when any partition has a newer owner; DatabaseUnavailable when it cannot
-        be known (the caller reads its claim anew and repeats: repeating is harmless).
+        Raises, with nothing written, Fenced when any partition has a newer owner and InvalidEvent when Postgres refuses
+        some value in the batch; DatabaseUnavailable when the outcome cannot be known (the caller confirms its claims
+        and repeats: repeating is harmless).
         """
-        with self._database.begin() as connection:
-            self._advance(connection, advances)
-            accepted, refused = self._without_erased(connection, batch)
-            inserted = self._insert(connection, accepted)
-            self._change(connection, accepted)
-            self._bury(connection, [*dead, *refused])
+        try:
+            with self._database.begin() as connection:
+                self._advance(connection, advances)
+                accepted, refused = self._without_erased(connection, batch)
+                inserted = self._insert(connection, accepted)
+                self._change(connection, accepted)
+                self._bury(connection, [*dead, *refused])
+        except (sa.exc.DBAPIError, psycopg2.Error) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            if sql_state(cause)[:2] not in REFUSALS:
+                raise
+            raise InvalidEvent("refused_by_database", str(cause).splitlines()[0]) from error
         unique = sum(inserted.values())
         return Appended(inserted, len(accepted) - unique, len(refused))
 
@@ -185,6 +208,18 @@ class EventStore:
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             _cursor(connection).copy_expert(query, out)
 
+    def _take(self, topic: str, topic_id: str, partition: int, offset: int, moved: dict[str, int]) -> Claim:
+        fresh = insert(consumer_offsets).values(
+            topic=topic, topic_id=topic_id, partition=partition, next_offset=offset, epoch=1
+        )
+        statement = fresh.on_conflict_do_update(
+            index_elements=["topic_id", "partition"],
+            set_={"epoch": consumer_offsets.c.epoch + 1, "updated_at": sa.func.now(), **moved},
+        ).returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset)
+        with self._database.begin() as connection:
+            epoch, next_offset = connection.execute(statement).one()
+        return Claim(topic, topic_id, partition, epoch, next_offset)
+
     def _advance(self, connection: sa.Connection, advances: Sequence[Advance]) -> None:
         table = consumer_offsets
         for advance in sorted(advances, key=lambda one: (one.claim.topic_id, one.claim.partition)):
@@ -196,7 +231,7 @@ class EventStore:
                 .values(next_offset=advance.next_offset, updated_at=sa.func.now())
             )
             if changed.rowcount != 1:
-                raise Fenced(f"{claim.topic}[{claim.partition}]: epoch {claim.epoch} is no longer the owner's")
+                raise _fenced(claim)
 
     def _without_erased(
         self, connection: sa.Connection, batch: Sequence[Received]
@@ -265,6 +300,10 @@ class EventStore:
                 for one in dead
             ]  # fmt: skip
             connection.execute(insert(dead_letters).on_conflict_do_nothing().returning(dead_letters.c.number), rows)
+
+
+def _fenced(claim: Claim) -> Fenced:
+    return Fenced(f"{claim.topic}[{claim.partition}]: epoch {claim.epoch} is no longer the owner's")
 
 
 def _owner(event: Event) -> str | None:
