@@ -127,7 +127,7 @@ class Event(msgspec.Struct, frozen=True):
 
 def decode(
     raw: bytes | None,
-    headers: Iterable[tuple[str, bytes]] = (),
+    headers: Iterable[tuple[str, bytes | None]] = (),
     *,
     max_bytes: int = 1_000_000,
     max_future_s: int = 86_400,
@@ -208,9 +208,11 @@ def _structured(raw: bytes) -> _Envelope:
     return _decode_envelope(raw)
 
 
-def _binary(raw: bytes, headers: Iterable[tuple[str, bytes]]) -> _Envelope:
+def _binary(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> _Envelope:
     attributes = {
-        name.lower().removeprefix("ce_"): value.decode() for name, value in headers if name.lower().startswith("ce_")
+        name.lower().removeprefix("ce_"): value.decode()
+        for name, value in headers
+        if value is not None and name.lower().startswith("ce_")
     }
     if "id" not in attributes:
         return _structured(raw)

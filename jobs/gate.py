@@ -37,7 +37,7 @@ def judge(candidate: Row | None, baseline: Row | None, live: Row | None, *, pers
         return Verdict(False, f"{METRIC} is {figure}: the model is broken")
     shown = round(candidate.coverage * n_items)
     if personal and shown < FEWEST_ITEMS_SHOWN < n_items and candidate.cases >= FEWEST_ITEMS_SHOWN:
-        return Verdict(False, f"collapsed: everyone is shown the same {shown} of {n_items} items")
+        return Verdict(False, f"collapsed: of {n_items} items only {shown} are ever recommended to anyone")
     reasons = [f"{METRIC} {figure:.4f} on {candidate.cases:,} cases ({candidate.hits:,} hits)"]
     for label, other in ((BASELINE, baseline if personal else None), ("the live configuration", live)):
         if other is None:

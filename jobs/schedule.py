@@ -38,10 +38,11 @@ RETRY = procrastinate.RetryStrategy(max_attempts=5, exponential_wait=6)  # after
 
 @dataclass(frozen=True)
 class Job:
-    """A job: what it does with the context and its arguments, and the setting that says when ("" for by hand only)."""
+    """A job: what it does with the context and its arguments, the setting that says when, and who may run it."""
 
     run: Callable[..., object]
     cron_setting: str
+    queue: str = "default"
 
 
 def train_models(context: JobContext, models: Sequence[str] = tuple(RECOMMENDERS)) -> str:
@@ -60,7 +61,7 @@ def write_texts(context: JobContext, kind: str = "description", limit: int | Non
 JOBS: dict[str, Job] = {
     "train": Job(train_models, "train_cron"),
     "train-light": Job(partial(train_models, models=LIGHT_MODELS), "light_train_cron"),
-    "generate": Job(write_texts, "generate_cron"),
+    "generate": Job(write_texts, "generate_cron", queue="generate"),
     "maintain": Job(maintain, "maintain_cron"),
 }
 
@@ -87,12 +88,12 @@ class Schedule:
         except ConnectorException as error:
             raise DatabaseUnavailable(f"the schedule's database does not answer: {error}") from error
 
-    async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Run due jobs until cancelled or `stop` is set. Any number of these may run at once."""
+    async def run(self, stop: asyncio.Event | None = None, queues: Sequence[str] | None = None) -> None:
+        """Run due jobs, of all queues or those named, until `stop` is set. Any number of these may run at once."""
         app = self._app()
         async with app.open_async():
             rescue = asyncio.create_task(self._rescue(app))
-            worker = asyncio.create_task(app.run_worker_async(install_signal_handlers=False, concurrency=1))
+            worker = asyncio.create_task(app.run_worker_async(queues=queues, install_signal_handlers=False, concurrency=1))
             waiting = asyncio.create_task((stop or asyncio.Event()).wait())
             try:
                 await asyncio.wait({rescue, worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -127,7 +128,7 @@ class Schedule:
         app = procrastinate.App(connector=connector(**self._connection()))
         for name, job in JOBS.items():
             # One at a time per job, in this namespace: `lock` holds runs apart, `queueing_lock` keeps them from piling up.
-            task = app.task(name=name, retry=RETRY, lock=name, queueing_lock=name)(self._runner(name, job))
+            task = app.task(name=name, queue=job.queue, retry=RETRY, lock=name, queueing_lock=name)(self._runner(name, job))
             cron = getattr(self._context.settings, job.cron_setting, "")
             if cron:
                 app.periodic(cron=cron)(task)

@@ -42,10 +42,13 @@ WITH fresh AS (
 SELECT split_part(type, '.', 1) AS family, count(*) FROM inserted GROUP BY 1
 """
 
-# Counts go down by what was really deleted, so that erasing before or after the events leaves the same table.
+# Counts go down by what was really deleted, so that erasing before or after the events leaves the same tables. The
+# identities go too: from now on it is the user's hash that refuses a replay.
 ERASE_ROWS = """
 WITH gone AS (
-    DELETE FROM events WHERE user_id = ANY(:users) RETURNING item_id, type
+    DELETE FROM events WHERE user_id = ANY(:users) RETURNING key, item_id, type
+), forgotten AS (
+    DELETE FROM event_keys USING gone WHERE event_keys.key = gone.key
 ), lost AS (
     SELECT item_id, type, count(*) AS events FROM gone
     WHERE item_id IS NOT NULL AND type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type

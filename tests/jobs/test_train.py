@@ -53,7 +53,8 @@ def test_a_refused_model_is_recorded_with_its_figures_and_does_not_serve(context
     trained = {one.version.name: one for one in train(["popularity", "transitions"], context)}
     assert trained["popularity"].version.state == "live"
     assert trained["transitions"].version.state == "refused"
-    assert "popularity" in trained["transitions"].version.verdict
+    assert trained["transitions"].version.verdict == trained["transitions"].verdict.reason != ""
+    assert trained["transitions"].version.metrics["cases"] > 0
     assert "transitions" not in context.registry.live()
 
 

@@ -1,0 +1,80 @@
+"""The roles, one function each: what `headwater ingest | serve | schedule | generate-worker` run until they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+
+import typer
+from prometheus_client import start_http_server
+
+from core.settings import Settings
+from core.store import Store, open_store
+from headwater.services import attach
+from ingest.consumer import run_consumer
+from jobs.context import job_context
+from jobs.schedule import Schedule
+
+
+def ingest(ctx: typer.Context) -> None:
+    """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
+    with stopping() as stop, _role(ctx.obj) as (settings, store):
+        run_consumer(settings, store, stop=stop)
+
+
+def serve(ctx: typer.Context) -> None:
+    """Answer recommendation requests, take events, show the console. Stateless: run any number behind a balancer."""
+    from serving.server import serve as serve_http  # after the arguments were understood: it loads the models' libraries
+
+    with open_store(attach(ctx.obj), pool=32) as store:
+        settings = attach(ctx.obj)
+        serve_http(settings, store, Schedule(job_context(settings, store)))
+
+
+def schedule(ctx: typer.Context) -> None:
+    """Run jobs when they are due: train, generate, maintain. Any number may run; each due job runs once."""
+    with _role(ctx.obj) as (settings, store):
+        asyncio.run(_until_stopped(Schedule(job_context(settings, store))))
+
+
+def generate_worker(ctx: typer.Context) -> None:
+    """Run only the jobs that write texts: for machines that have the text model's GPU."""
+    with _role(ctx.obj) as (settings, store):
+        asyncio.run(_until_stopped(Schedule(job_context(settings, store)), queues=("generate",)))
+
+
+@contextmanager
+def stopping() -> Iterator[Event]:
+    """An event set by Ctrl-C or SIGTERM, so that everything is stopped in order; a second Ctrl-C interrupts at once."""
+    stop = Event()
+
+    def request(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _role(configured: Settings) -> Iterator[tuple[Settings, Store]]:
+    settings = attach(configured)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.host)
+    with open_store(settings) as store:
+        yield settings, store
+
+
+async def _until_stopped(schedule: Schedule, queues: tuple[str, ...] | None = None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await schedule.run(stop, queues)

@@ -1,0 +1,1 @@
+"""Kafka in, Postgres out. Read consumer.py first."""

@@ -1,0 +1,216 @@
+"""The Kafka consumer: the only file of this room that knows the client library, so that the choice stays open.
+
+The group hands out partitions; where to read them from is not Kafka's to say but the store's. So a partition that
+was just assigned is *waiting*: assigned, paused, unread, until `place` gives it the store's offset.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
+
+from core.bus import ensure_topic, unreachable
+from core.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+# What a poll may hold in memory, whatever the lag. A single larger message still comes, alone.
+FETCH_BYTES = 16_000_000
+PARTITION_FETCH_BYTES = 2_000_000
+LEAVE_MS = 3_000  # longest wait for the broker to note that we left
+METADATA_MS = 5_000  # how soon new partitions and a topic made anew are noticed
+SILENCE_S = 15.0  # without a coordinator for this long, the broker counts as unreachable
+
+
+class Record(Protocol):
+    """One message as the broker gave it. `timestamp` is in ms since the epoch."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Stream:
+    """One member of a consumer group on one topic, which is created where absent.
+
+    `waiting` are our partitions that are not read yet, `placed` those that are, and `cut` those of the waiting whose log
+    holds nothing at the place where they were to be read. `revoked` is called, within `poll`, with the partitions that
+    are no longer ours. Not thread-safe. Any method may raise BrokerUnavailable: close the stream then, open another.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        revoked: Callable[[set[int]], None],
+        *,
+        partitions: int,
+        batch_events: int,
+        session_timeout_ms: int,
+    ) -> None:
+        self.topic = topic
+        self.waiting: set[int] = set()
+        self.placed: set[int] = set()
+        self.cut: set[int] = set()
+        self._bootstrap, self._partitions = bootstrap, partitions
+        self._listener = _Listener(self, revoked)
+        self._last_heard = self._last_made = time.monotonic()
+        self.topic_id = ensure_topic(bootstrap, topic, partitions)
+        try:
+            # No group_instance_id: a killed static member keeps its partitions from everyone until its session ends.
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap.split(","),
+                group_id=group,
+                enable_auto_commit=False,  # offsets are in Postgres, beside the rows
+                auto_offset_reset="none",  # a hole in the log is our decision, never silent: see `cut`
+                allow_auto_create_topics=False,
+                max_poll_records=batch_events,
+                fetch_max_bytes=FETCH_BYTES,
+                max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+                session_timeout_ms=session_timeout_ms,
+                heartbeat_interval_ms=session_timeout_ms // 4,
+                metadata_max_age_ms=METADATA_MS,
+                reconnect_backoff_max_ms=1_000,
+                request_timeout_ms=10_000,
+                bootstrap_timeout_ms=5_000,
+                metrics_enabled=False,
+            )
+        except (KafkaError, ValueError, OSError) as error:
+            raise unreachable(bootstrap, error) from error
+        self._consumer.subscribe([topic], listener=self._listener)
+
+    def poll(self, timeout_ms: int) -> Mapping[int, Sequence[Record]]:
+        """Messages of placed partitions, in order, by partition; waits `timeout_ms` at most for the first."""
+        try:
+            fetched = self._consumer.poll(timeout_ms)
+        except OffsetOutOfRangeError as error:
+            self._cut({place.partition for place in error.args[0]})
+            return {}
+        except UnsupportedCodecError as error:
+            raise ConfigurationError(
+                f"messages on {self.topic} are compressed in a way this installation cannot read ({error}): install the "
+                "Python package of that codec (lz4, python-snappy or zstandard), or let the producer use gzip"
+            ) from error
+        except KafkaError as error:
+            raise unreachable(self._bootstrap, error) from error
+        self._watch()
+        if self._recreated():
+            return {}
+        return {place.partition: records for place, records in fetched.items() if place.partition in self.placed}
+
+    def place(self, partition: int, offset: int) -> None:
+        """Read a waiting partition from `offset` on."""
+        place = TopicPartition(self.topic, partition)
+        self._consumer.seek(place, offset)
+        self._consumer.resume(place)
+        self.waiting.discard(partition)
+        self.cut.discard(partition)
+        self.placed.add(partition)
+
+    def hold(self) -> None:
+        """Stop reading; every partition waits to be placed again. We stay a member of the group."""
+        self._wait_for_place(set(self.placed))
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again: to learn from the group which partitions are really ours."""
+        self._consumer.unsubscribe()
+        self.waiting, self.placed, self.cut = set(), set(), set()
+        self._consumer.subscribe([self.topic], listener=self._listener)
+
+    def end(self, partition: int) -> int | None:
+        """The offset that the next published message will get, as of the last fetch; None before the first."""
+        # Not end_offsets(): the embedded broker answers it wrongly.
+        place = TopicPartition(self.topic, partition)
+        return self._consumer.highwater(place) if partition in self.placed else None
+
+    def earliest(self, partition: int) -> int:
+        """The oldest offset that the log still holds."""
+        place = TopicPartition(self.topic, partition)
+        try:
+            return int(self._consumer.beginning_offsets([place], timeout_ms=10_000)[place])
+        except KafkaError as error:
+            raise unreachable(self._bootstrap, error) from error
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once, and disconnect."""
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+        except KafkaError as error:
+            log.warning("left %s without telling the broker: %s", self.topic, error)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _wait_for_place(self, partitions: set[int]) -> None:
+        self._consumer.pause(*(TopicPartition(self.topic, partition) for partition in partitions))
+        self.placed -= partitions
+        self.waiting |= partitions
+
+    def _cut(self, partitions: set[int]) -> None:
+        self._wait_for_place(partitions & self.placed)
+        self.cut |= partitions
+
+    def _recreated(self) -> bool:
+        """Notice that the topic is another one than before: all its partitions wait, under the new `topic_id`."""
+        current = self._consumer._cluster.topic_id(self.topic)
+        if current is None or str(current) == self.topic_id:
+            return False
+        log.warning(
+            "topic %s was created anew (%s, before %s): reading it from its start", self.topic, current, self.topic_id
+        )
+        self.topic_id = str(current)
+        self.hold()
+        return True
+
+    def _watch(self) -> None:
+        """Look after what kafka-python waits for in silence: a coordinator, and the topic's existence."""
+        now = time.monotonic()
+        if not self._consumer._coordinator.coordinator_unknown():
+            self._last_heard = now
+        elif now - self._last_heard > SILENCE_S:
+            raise unreachable(self._bootstrap, TimeoutError())
+        missing = self._consumer._cluster.partitions_for_topic(self.topic) is None
+        if missing and now - self._last_made > METADATA_MS / 1000:
+            ensure_topic(self._bootstrap, self.topic, self._partitions)
+            self._last_made = now
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs within poll, on the client's own thread, which also sends heartbeats: so it must never wait for Postgres."""
+
+    def __init__(self, stream: Stream, revoked: Callable[[set[int]], None]) -> None:
+        self._stream, self._revoked = stream, revoked
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._stream._consumer.pause(*assigned)
+        for place in assigned:
+            self._stream._consumer.seek(place, 0)  # only so that the client does not ask Kafka for an offset
+        self._stream.waiting = {place.partition for place in assigned}
+        self._stream.placed, self._stream.cut = set(), set()
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        partitions = {place.partition for place in revoked}
+        self._stream.waiting -= partitions
+        self._stream.placed -= partitions
+        self._stream.cut -= partitions
+        self._revoked(partitions)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self.on_partitions_revoked(lost)

@@ -1,0 +1,191 @@
+"""The checker's second half: allowed words in an order that claims more, or that nobody would print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from models.content.kind import ItemFacts, Violation
+from models.content.words import FUNCTION_WORDS, GENRE_NOUNS, JOINING, OPEN_ENDED, VERBS
+
+MAX_MENTIONS = 2
+GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\s\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, or several that one fact supports.
+
+    `word` is lower case, `raw` as written, [start, end) in the text. `tag` is title, year, category, fact, noun, neutral,
+    function, or "" when nothing supports it; `fact` names the category or attribute that does.
+    """
+
+    word: str
+    raw: str
+    start: int
+    end: int
+    tag: str
+    fact: str
+
+
+def check(text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int) -> Iterator[Violation]:
+    """What the order of the words claims beyond the facts, and whether they are complete English sentences."""
+    sentences = _sentences(text, tokens)
+    if len(sentences) > max_sentences:
+        start = sentences[max_sentences][0].start
+        yield _at(text, start, len(text), f"is more than {max_sentences} sentences", "form")
+    yield from _whole(text, tokens, facts)
+    yield from _mentions(tokens, facts)
+    for sentence in sentences:
+        yield from _complete(text, sentence)
+        for index in range(len(sentence)):
+            for rule in (_place_or_time, _definite, _article, _doubled):
+                yield from rule(text, sentence, index)
+    yield from _repeated(tokens)
+
+
+def _sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
+    sentences: list[list[Token]] = [[]]
+    for before, token in pairwise([None, *tokens]):
+        if token is None:
+            continue
+        if before is not None and "." in text[before.end : token.start]:
+            sentences.append([])
+        sentences[-1].append(token)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _whole(text: str, tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
+    """The text as one: beginning, end, punctuation, something said."""
+    if not text.endswith("."):
+        yield _at(text, max(0, len(text) - 20), len(text), "does not end with a full stop", "form")
+    first = tokens[0] if tokens else None
+    if first is None or not (first.tag == "title" or first.raw[0].isupper()) or text[: first.start].strip('"('):
+        yield _at(text, 0, min(20, len(text)), "does not begin like a sentence", "form")
+    gaps = _gaps(text, tokens)
+    for match in GLUED.finditer(gaps):
+        yield _at(text, *match.span(), "is broken punctuation", "form")
+    if gaps.count("(") != gaps.count(")") or gaps.count('"') % 2:
+        yield _at(text, 0, len(text), "has a bracket or quotation mark without its partner", "form")
+    said = {token.tag for token in tokens}
+    if (facts.labels and "category" not in said) or (facts.year and not facts.labels and "year" not in said):
+        yield _at(text, 0, len(text), "leaves out the facts: it names no category and no year", "form")
+
+
+def _gaps(text: str, tokens: list[Token]) -> str:
+    """`text` with every token as letters, so that only punctuation between tokens is looked at."""
+    characters = list(text)
+    for token in tokens:
+        characters[token.start : token.end] = "w" * (token.end - token.start)
+    return "".join(characters)
+
+
+def _mentions(tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
+    """The item is named, once or twice, and by its name: "The Toy Story" is none."""
+    mentions = [index for index, token in enumerate(tokens) if token.tag == "title"]
+    if facts.names and not mentions:
+        yield Violation((0, tokens[-1].end if tokens else 0), "", f'does not name the item "{facts.names[0]}"', "title")
+    for index in mentions[MAX_MENTIONS:]:
+        yield _of(tokens[index], "names the item once more", "form")
+    for index in mentions:
+        before = tokens[index - 1] if index else None
+        if before and before.word in ("the", "a", "an") and tokens[index].start - before.end == 1:
+            reason = f'is not its name, which is "{facts.names[0]}"'
+            yield Violation((before.start, tokens[index].end), f"{before.raw} {tokens[index].raw}", reason, "title")
+
+
+def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
+    """A verb, an end, and two categories where two are joined."""
+    last = sentence[-1]
+    if not any(token.tag in ("function", "neutral") and token.word.split()[0] in VERBS for token in sentence):
+        yield _at(text, sentence[0].start, last.end, "is no complete sentence: it has no verb", "form")
+    if last.tag in ("function", "neutral") and last.word in OPEN_ENDED:
+        yield _of(last, "breaks off", "form")
+    categories = {token.fact for token in sentence if token.tag == "category"}
+    for token in sentence:
+        if token.tag in ("function", "neutral") and token.word in JOINING and len(categories) < 2:
+            yield _of(token, "joins what is only one category", "claim")
+
+
+def _place_or_time(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "in", "from" and "of" lead to the year or to categories; anywhere else they set a scene or rank the item."""
+    token = sentence[index]
+    if token.tag != "function" or token.word not in ("in", "from", "of"):
+        return
+    after = sentence[index + 1 :]
+    rest = [t for t in after if t.word not in ("the", "a", "an", "both", "year")]
+    target = rest[0] if rest else None
+    if target is None:
+        return  # breaks off: said elsewhere
+    listed = _leads_to(after, lambda t: t.word in GENRE_NOUNS)
+    if token.word == "of":
+        ranks = target.tag == "year" or after[0].word == "year" or (len(after) > 1 and after[1].word == "year")
+        if ranks:
+            yield Violation((token.start, target.end), text[token.start : target.end], "ranks it within a year", "superlative")
+        elif target.tag not in ("category", "fact", "noun", "title") and target.word not in GENRE_NOUNS:
+            yield _of(token, "leads to nothing the facts state", "claim")
+    elif not (target.tag == "year" or (token.word == "in" and listed) or (token.word == "from" and target.tag == "fact")):
+        reason = "places the item somewhere, which no fact states"
+        yield Violation((token.start, target.end), text[token.start : target.end], reason, "place")
+
+
+def _leads_to(after: list[Token], goal: Callable[[Token], bool]) -> bool:
+    """Whether only categories and their joints stand before the first token that `goal` accepts."""
+    for token in after:
+        if goal(token):
+            return True
+        if token.tag not in ("category", "function"):
+            return False
+    return False
+
+
+def _definite(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "is the comedy" says that there is no other."""
+    pair = sentence[index : index + 2]
+    if len(pair) == 2 and pair[0].word in ("is", "was", "as") and pair[1].word == "the":
+        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "says it is the only one", "superlative")
+
+
+def article(word: str) -> str:
+    """ "a" or "an", by the first letter."""
+    return "an" if word[:1].lower() in "aeiou" else "a"
+
+
+def _article(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    pair = sentence[index : index + 2]
+    if len(pair) < 2 or pair[0].word not in ("a", "an") or pair[1].tag not in ("category", "noun", "neutral"):
+        return
+    if pair[0].word != article(pair[1].word):
+        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "has the wrong article", "form")
+
+
+def _doubled(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "and and", "is a of": two joints in a row."""
+    pair = sentence[index : index + 2]
+    if len(pair) < 2:
+        return
+    same = pair[0].word == pair[1].word
+    joints = all(token.word in FUNCTION_WORDS - {"it", "this", "that", "which", "is", "was", "as", "well"} for token in pair)
+    dangling = joints and pair[1].word not in ("a", "an", "the", "both", "its") and pair[0].word not in ("and", "also")
+    if same or dangling or (pair[0].word in ("a", "an", "the") and pair[1].tag == "function"):
+        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "is no English", "form")
+
+
+def _repeated(tokens: list[Token]) -> Iterator[Violation]:
+    """A category or the year said twice reads like a machine."""
+    seen: set[tuple[str, str]] = set()
+    for token in tokens:
+        if token.tag in ("category", "year"):
+            if (token.tag, token.fact) in seen:
+                yield _of(token, "is said twice", "form")
+            seen.add((token.tag, token.fact))
+
+
+def _of(token: Token, reason: str, rule: str) -> Violation:
+    return Violation((token.start, token.end), token.raw, reason, rule)
+
+
+def _at(text: str, start: int, end: int, reason: str, rule: str) -> Violation:
+    return Violation((start, end), text[start:end], reason, rule)

@@ -1,0 +1,93 @@
+"""How an item's title and categories may be shown: cleaned of links, markup, control characters and instructions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from models.content.words import FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NEUTRAL_WORDS, NO_CATEGORY
+
+YEAR = r"1[5-9]\d\d|20\d\d"
+BRACKETED_YEAR = re.compile(rf"\s*\(({YEAR})\)")
+BRACKETED_END = re.compile(r"^(?P<main>.*[^\s(])\s*\((?P<alias>[^()]+)\)$")
+ARTICLES = "the|a|an|la|le|les|l'|il|lo|el|los|las|der|die|das|det|den|o|os|une?|eine?"
+TRAILING_ARTICLE = re.compile(rf"^(?P<rest>.+), (?P<article>{ARTICLES})$", re.IGNORECASE)
+
+MAX_TITLE_CHARS = 120
+MAX_CATEGORY_CHARS = 40
+MAX_CATEGORIES = 6
+
+
+def plain(text: str, max_chars: int) -> str:
+    """`text` on one line in NFC without links, markup and control characters; "" when it speaks to a language model.
+
+    Longer texts end at a word with "…", within `max_chars`.
+    """
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    if INSTRUCTION.search(text):
+        return ""
+    before = None
+    while before != text:  # removing one link can complete another
+        before = text
+        text = " ".join(MARKUP.sub(" ", LINK.sub(" ", text)).split())
+    if len(text) > max_chars:
+        text = (text[: max_chars - 1].rsplit(" ", 1)[0] or text[: max_chars - 1]).rstrip(" ,.;:-") + "…"
+    return "" if INSTRUCTION.search(text) or not any(c.isalnum() for c in text) else text
+
+
+def names(title: str) -> tuple[str, ...]:
+    """What the item may be called, the usual name first: "Usual Suspects, The (1995)" is "The Usual Suspects".
+
+    Where a year ends the title, bracketed parts before it are other names: "Seven (Se7en) (1995)" is "Seven", and
+    also "Se7en" and "Seven (Se7en)". Empty when nothing of the title may be shown.
+    """
+    dated = BRACKETED_YEAR.search(title) is not None
+    whole = plain(BRACKETED_YEAR.sub("", title), MAX_TITLE_CHARS)
+    main, aliases = whole, []
+    while dated and (found := BRACKETED_END.match(main)):
+        main = found["main"]
+        aliases.append(_article_first(found["alias"]))
+    shown = (_article_first(main), *reversed(aliases), _article_first(whole))
+    return tuple(dict.fromkeys(name for name in shown if sum(c.isalnum() for c in name) > 1 or name == main))
+
+
+def _article_first(title: str) -> str:
+    """"Postino, Il" -> "Il Postino"."""
+    found = TRAILING_ARTICLE.match(title)
+    if not found:
+        return title
+    joint = "" if found["article"].endswith("'") else " "
+    return f"{found['article']}{joint}{found['rest']}"
+
+
+def labels(categories: Sequence[str]) -> tuple[str, ...]:
+    """The categories as they read inside a sentence ("Film-Noir" -> "film-noir"), without empty, unknown and unsafe ones."""
+    kept: dict[str, str] = {}
+    for category in categories:
+        label = plain(category, MAX_CATEGORY_CHARS)
+        words = spoken(label)
+        says_something = any(word not in FUNCTION_WORDS and word not in NEUTRAL_WORDS for word in words)
+        if says_something and " ".join(words) not in NO_CATEGORY and not label.endswith("…"):
+            kept.setdefault(" ".join(words), " ".join(_lower(word) for word in label.split(" ")))
+    return tuple(kept.values())[:MAX_CATEGORIES]
+
+
+def _lower(word: str) -> str:
+    """"Children's" and "Sci-Fi" in lower case; "DVD" and "iPod" as they are."""
+    return word.lower() if all(part[1:].islower() or len(part) == 1 for part in word.split("-") if part) else word
+
+
+def spoken(text: str) -> tuple[str, ...]:
+    """The words and numbers of `text`, lower case, hyphens and slashes apart: "Sci-Fi" -> ("sci", "fi")."""
+    return tuple(match.group().lower() for match in WORD.finditer(straight(text)))
+
+
+WORD = re.compile(r"\d+(?:[.,]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:'[^\W\d_]+)*")
+STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‐": "-", "‑": "-"})
+
+
+def straight(text: str) -> str:
+    """Typographic quotes and dashes as their ASCII ones; the length does not change."""
+    return text.translate(STRAIGHT)

@@ -1,0 +1,1 @@
+"""Text models behind one interface: transformers in process, or any OpenAI-compatible endpoint."""

@@ -1,0 +1,59 @@
+"""What every text model looks like from outside: a batch of prompts in, a batch of generations out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat to continue; the answer is the next assistant turn."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a generation ends and how freely it samples.
+
+    `max_tokens` new tokens at most; generation ends before the first of `stop` (not part of the text);
+    `temperature` 0 takes the likeliest token, above it samples.
+    """
+
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model wrote: its text, the tokens it took, and whether it ended by itself ("stop") or was cut ("length")."""
+
+    text: str
+    tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+class TextGenerator(Protocol):
+    """A language model behind one call."""
+
+    @property
+    def name(self) -> str:
+        """Model id with a revision or checksum prefix where one is known; stored with every text it wrote."""
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        """Continue every prompt, one generation per prompt in the same order.
+
+        The same prompts, limits and seed give the same texts where the provider allows it (in process: always
+        on one device). Raises TextModelUnavailable when the model does not answer.
+        """
