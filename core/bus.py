@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from core.errors import BrokerUnavailable
 from core.progress import Reporter
 
 HOW_TO_START = "start one with `headwater up`, or set HEADWATER_KAFKA_BOOTSTRAP=host:port"
+CONNECT_S = 3.0
 PUBLISH_WINDOW = 10_000  # unacknowledged messages at most: bounds memory
 
 
@@ -32,6 +34,7 @@ class Bus:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.topic = topic
         self._bootstrap = bootstrap
+        reach(bootstrap)
         try:
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap.split(","),
@@ -105,6 +108,7 @@ class Bus:
 
 def ensure_topic(bootstrap: str, topic: str, partitions: int) -> str:
     """Create the topic where absent; returns its id, which changes when a topic is recreated. Raises BrokerUnavailable."""
+    reach(bootstrap)
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=5_000, request_timeout_ms=10_000
@@ -123,6 +127,22 @@ def ensure_topic(bootstrap: str, topic: str, partitions: int) -> str:
         raise unreachable(bootstrap, error) from error
     finally:
         admin.close()
+
+
+def reach(bootstrap: str) -> None:
+    """Raise BrokerUnavailable unless one of the addresses accepts a connection.
+
+    Asked before every kafka-python client is made: one that cannot connect leaves its thread and sockets behind.
+    """
+    failure: Exception = ValueError("no address")
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+            return
+        except (OSError, ValueError) as error:
+            failure = error
+    raise unreachable(bootstrap, failure) from failure
 
 
 def unreachable(bootstrap: str, error: BaseException) -> BrokerUnavailable:

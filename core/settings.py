@@ -75,7 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def environ(self) -> dict[str, str]:
         """These settings as HEADWATER_* variables, for a process of ours that is to have the same."""
         plain = {name: value for name, value in msgspec.to_builtins(self, enc_hook=str).items() if value is not None}
-        text = {name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in plain.items()}
+        text = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in plain.items()
+        }
         return {PREFIX + name.upper(): value for name, value in {**text, "home": str(self.home.absolute())}.items()}
 
     @property
@@ -104,7 +107,7 @@ def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> 
         if variable.startswith(PREFIX) and name in names and text != "":
             values[name] = _parse_table(variable, text) if name == "kind_weights" else text
     try:
-        settings = msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # Path
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error} (environment HEADWATER_*, or the TOML file)") from error
     if not NAMESPACE.fullmatch(settings.namespace):

@@ -79,3 +79,6 @@ def set_up_logs(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("kafka").setLevel(logging.WARNING)
+    # It warns whenever the machine is busy, which is no fault of anyone's; httpx reports every request.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -71,13 +71,12 @@ def take_snapshot(events: EventStore, artifacts: ArtifactStore, reporter: Report
                 segments[renamed] = _about(artifacts, f"{prefix}/{renamed}")
             task.advance()
         last = max((about.to_txn for about in segments.values()), default=0)
-        name, about = f"{len(segments) + 1:06d}-1", None
-        if horizon > last:
-            about = _append(events, artifacts, f"{prefix}/{name}", last, horizon)
-        if about is not None:
-            segments[name] = about
+        fresh = f"{len(segments) + 1:06d}-1"
+        added = _append(events, artifacts, f"{prefix}/{fresh}", last, horizon) if horizon > last else None
+        if added is not None:
+            segments[fresh] = added
         rows = sum(one.rows for one in segments.values())
-        task.advance(note=f"{about.rows if about else 0:,} new of {rows:,} interactions")
+        task.advance(note=f"{added.rows if added else 0:,} new of {rows:,} interactions")
     newest = max((one.newest_us for one in segments.values() if one.rows), default=None)
     return Snapshot(
         name=f"{prefix}/{'+'.join(segments)}"

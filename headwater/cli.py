@@ -110,7 +110,8 @@ app.add_typer(people.keys, name="keys", rich_help_panel=PEOPLE)
 
 def main() -> NoReturn:
     """Run the command line. What goes wrong is one clear message; a stack trace goes to a file."""
-    set_up_logs(os.environ.get("HEADWATER_LOG_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO"))
+    role = len(sys.argv) > 1 and sys.argv[1] in ("ingest", "serve", "schedule", "generate-worker")
+    set_up_logs(os.environ.get("HEADWATER_LOG_LEVEL", "INFO" if role else "WARNING"))
     try:
         app()
         sys.exit(0)
@@ -119,7 +120,7 @@ def main() -> NoReturn:
         sys.exit(75 if error.retriable else 1)  # 75: EX_TEMPFAIL, the same command may work later
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- the last stop: kept whole in a file, told in a line
         print(f"headwater: unexpected {type(error).__name__}: {error}\nDetails are in {_keep(error)}", file=sys.stderr)
         sys.exit(70)  # EX_SOFTWARE
 

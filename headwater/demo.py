@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from core.errors import HeadwaterError, Unavailable
 from core.progress import Reporter, Terminal
 from core.settings import Settings
 from core.store import Store, open_store
+from core.store.history import History
 from headwater.commands.models import print_trained
 from headwater.fetch import fetch_movielens, fetch_smollm2
 from headwater.movielens import Dataset, movielens_100k, read_csv
@@ -33,6 +35,8 @@ from models.text import open_generator
 from models.text.local import convert_gguf
 
 TEXTS = 6
+SHOWN_EVENTS = 5
+WELL_KNOWN_ITEMS = 10
 INGEST_TIMEOUT_S = 300
 READY_TIMEOUT_S = 60
 
@@ -44,13 +48,9 @@ def demo(settings: Settings, *, once: bool, data: Path | None, stop: Event) -> N
     dataset = read_csv(data) if data is not None else None  # a mistake in the file shows before anything starts
     step("1/7  services")
     with running_services(settings, reporter) as settings:
-        assert settings.database_url is not None
-        assert settings.kafka_bootstrap is not None
-        settings = msgspec.structs.replace(settings, port=settings.port if _free(settings) else free_port())
-        settings = _with_text_model(settings)
-        say(f"schema at revision {upgrade(settings.database_url, settings.namespace)}")
-        ensure_topic(settings.kafka_bootstrap, settings.topic, settings.topic_partitions)
-        with open_store(settings) as store, running_roles(settings):
+        settings = _with_text_model(msgspec.structs.replace(settings, port=_port(settings)))
+        prepare(settings)
+        with open_store(settings) as store, running_roles(settings, ("ingest", "serve")):
             context = job_context(settings, store, reporter)
             step("2/7  data")
             dataset = dataset or movielens_100k(fetch_movielens(settings.home, reporter))
@@ -66,13 +66,23 @@ def demo(settings: Settings, *, once: bool, data: Path | None, stop: Event) -> N
             write_texts(settings, context)
             step("6/7  serving")
             url = f"http://{settings.host}:{settings.port}"
-            wait_until_ready(url, store, stop)
+            wait_until_ready(url, store, settings, stop)
             step("7/7  what came of it")
-            show(url, store, context)
+            show(url, store)
             console.print(f"\n[bold]Ready in {time.monotonic() - began:.0f} s.[/] The console: [bold]{url}/console[/]")
             if not once:
                 console.print("Ctrl-C stops everything; Postgres keeps its data, the embedded broker keeps nothing.")
-                stop.wait()
+                with running_roles(settings, ("schedule",)):
+                    stop.wait()
+
+
+def prepare(settings: Settings) -> None:
+    """The schema at its newest revision, and the topic."""
+    assert settings.database_url is not None
+    assert settings.kafka_bootstrap is not None
+    say(f"Postgres data in {settings.home.absolute()}; the broker keeps nothing on disk")
+    say(f"schema {settings.namespace} at revision {upgrade(settings.database_url, settings.namespace)}")
+    ensure_topic(settings.kafka_bootstrap, settings.topic, settings.topic_partitions)
 
 
 def step(title: str) -> None:
@@ -106,7 +116,7 @@ def publish_and_ingest(dataset: Dataset, settings: Settings, store: Store, repor
             task.advance(now - done, f"{now / (time.monotonic() - began):,.0f} events/s, lag {sent - now:,}")
             done = now
     rate = sent / (time.monotonic() - began)
-    totals = ", ".join(f"{count:,} {name}" for name, count in store.catalogue.totals().items())
+    totals = ", ".join(f"{count:,} {name}" for name, count in store.catalogue.totals().items() if name != "items_live")
     dead = sum(store.dead_letters.counts().values())
     say(f"{sent:,} events published and ingested at {rate:,.0f} events/s; stored: {totals}; dead letters: {dead:,}")
 
@@ -125,7 +135,7 @@ def write_texts(settings: Settings, context: JobContext) -> None:
     say(", ".join(f"{count} {what}" for what, count in outcome.items()) or "every item has its text already")
 
 
-def wait_until_ready(url: str, store: Store, stop: Event) -> None:
+def wait_until_ready(url: str, store: Store, settings: Settings, stop: Event) -> None:
     """Wait until serving answers with every live model. Raises Unavailable when it does not."""
     wanted = {name: version.version for name, version in store.versions.live().items()}
     for _ in range(READY_TIMEOUT_S * 5):
@@ -138,15 +148,15 @@ def wait_until_ready(url: str, store: Store, stop: Event) -> None:
             return
         if stop.wait(0.2):
             raise Unavailable("stopped before serving was ready")
-    raise Unavailable(f"serving did not become ready within {READY_TIMEOUT_S} s: see .headwater/logs/serve.log")
+    raise Unavailable(
+        f"serving did not become ready within {READY_TIMEOUT_S} s: see {settings.home.absolute() / 'logs' / 'serve.log'}"
+    )
 
 
-def show(url: str, store: Store, context: JobContext) -> None:
+def show(url: str, store: Store) -> None:
     """A user's history, ten recommendations with reasons, a text, and a stranger's first click changing the answer."""
     with httpx.Client(base_url=url, timeout=10) as client:
-        users = store.history.recent_users(1)
-        user = users[0] if users else "nobody"
-        history = store.history.history(user, 5)
+        user, history = _someone(store)
         titles = {item.item: item.title for item in store.catalogue.items([event.item for event in history.events])}
         console.print(f"\n  user [bold]{user}[/] has {len(history.seen):,} items; the newest:")
         for event in history.events:
@@ -158,10 +168,18 @@ def show(url: str, store: Store, context: JobContext) -> None:
         for text in store.contents.newest(1):
             console.print(f"\n  a text, {text.status}, by {text.origin} {text.model}:")
             say(f"   {text.text}")
-        _first_click(client, url, store, answer["items"])
+        first_click(client, url, store, answer["items"])
 
 
-def _first_click(client: httpx.Client, url: str, store: Store, items: list[dict[str, Any]]) -> None:
+def _someone(store: Store) -> tuple[str, History]:
+    """One of the users seen last who has done enough to be known, and what they did."""
+    found = [(user, store.history.history(user, SHOWN_EVENTS)) for user in store.history.recent_users(30)]
+    if not found:
+        return "nobody", History((), frozenset())
+    return next((one for one in found if len(one[1].seen) >= WELL_KNOWN_ITEMS), found[0])
+
+
+def first_click(client: httpx.Client, url: str, store: Store, items: list[dict[str, Any]]) -> None:
     """Publish the first event of a user who never existed and time how long the recommendations take to know it."""
     stranger = f"visitor-{uuid.uuid4().hex[:6]}"
     clicked = items[0]["item"] if items else "1"
@@ -219,9 +237,12 @@ def _model_folder(settings: Settings) -> Path:
     return settings.home.absolute() / "text-models" / "smollm2-135m-instruct"
 
 
-def _free(settings: Settings) -> bool:
-    import socket
-
+def _port(settings: Settings) -> int:
+    """The configured port, or a free one where that is taken: a demo should not fail for it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex((settings.host, settings.port)) != 0
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            return free_port()
+    return settings.port or free_port()

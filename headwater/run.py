@@ -27,7 +27,9 @@ def ingest(ctx: typer.Context) -> None:
 
 def serve(ctx: typer.Context) -> None:
     """Answer recommendation requests, take events, show the console. Stateless: run any number behind a balancer."""
-    from serving.server import serve as serve_http  # after the arguments were understood: it loads the models' libraries
+    from serving.server import (
+        serve as serve_http,
+    )  # after the arguments were understood: it loads the models' libraries
 
     with open_store(attach(ctx.obj), pool=32) as store:
         settings = attach(ctx.obj)

@@ -93,7 +93,8 @@ class Schedule:
         app = self._app()
         async with app.open_async():
             rescue = asyncio.create_task(self._rescue(app))
-            worker = asyncio.create_task(app.run_worker_async(queues=queues, install_signal_handlers=False, concurrency=1))
+            options: dict[str, Any] = {} if queues is None else {"queues": queues}
+            worker = asyncio.create_task(app.run_worker_async(install_signal_handlers=False, concurrency=1, **options))
             waiting = asyncio.create_task((stop or asyncio.Event()).wait())
             try:
                 await asyncio.wait({rescue, worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +129,9 @@ class Schedule:
         app = procrastinate.App(connector=connector(**self._connection()))
         for name, job in JOBS.items():
             # One at a time per job, in this namespace: `lock` holds runs apart, `queueing_lock` keeps them from piling up.
-            task = app.task(name=name, queue=job.queue, retry=RETRY, lock=name, queueing_lock=name)(self._runner(name, job))
+            task = app.task(name=name, queue=job.queue, retry=RETRY, lock=name, queueing_lock=name)(
+                self._runner(name, job)
+            )
             cron = getattr(self._context.settings, job.cron_setting, "")
             if cron:
                 app.periodic(cron=cron)(task)

@@ -100,4 +100,6 @@ def _gone(error: BaseException | None, state: str) -> bool:
     if state:
         # connection, rollback (deadlock), resources, lock, shutdown, system; a replica after a failover
         return state[:2] in ("08", "40", "53", "55", "57", "58") or state == "25006"
-    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
+    return (
+        isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from core.settings import Settings
 from headwater.services import attach
 from headwater.terminal import Json, console, opened, print_json, print_table
 from ingest.dead_letters import replay as replay_dead
+from ingest.replay import replay_topic
 
 app = typer.Typer(help="Publish events; look at those that were refused.", no_args_is_help=True)
 dead = typer.Typer(help="Dead letters: messages that were refused, with the reason.", no_args_is_help=True)
@@ -58,6 +60,32 @@ def _lines(file: Path, check: bool, settings: Settings) -> Iterator[Message]:
                         f"{file}, line {number}: {error} (--no-check publishes it all the same)"
                     ) from error
             yield Message(key, line)
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    start: Annotated[str, typer.Option("--from", help="A time (2026-08-22T10:00:00Z) or an offset.")],
+) -> None:
+    """Have the topic read again from a time or an offset, to rebuild what was lost. What is stored stays as it is."""
+    with opened(ctx.obj, progress=False) as context:
+        rewound = replay_topic(context.settings, context.store, _start(start))
+    for one in rewound:
+        console.print(f"partition {one.partition}: {one.start:,} (it was at {one.reached:,})", markup=False)
+    console.print(
+        "running consumers go on from there within seconds" if rewound else "nothing to read again from there"
+    )
+
+
+def _start(text: str) -> datetime | int:
+    if text.isdigit():
+        return int(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            "expected a time such as 2026-08-22T10:00:00Z or an offset", param_hint="--from"
+        ) from None
 
 
 @dead.command("list")
