@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from core.errors import ConfigurationError
 from core.progress import Reporter, Silent
@@ -82,7 +82,7 @@ class ALS:
         (the objective of Rendle et al. 2022, "Revisiting the performance of iALS").
         """
         parts = [users[at : at + USERS_AT_ONCE] for at in range(0, len(users), USERS_AT_ONCE)]
-        solved = [np.linalg.solve(*self._system(part))[:, :, 0] for part in parts]
+        solved = [np.linalg.solve(*self._system(*self._padded(part)))[:, :, 0] for part in parts]
         return np.concatenate([*solved, np.zeros((0, self.factors.shape[1]))]).astype(np.float32)
 
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
@@ -137,25 +137,25 @@ class ALS:
         confidence[read.owner, place] = self.config.alpha * read.weights * self.config.recency**read.age
         return items, confidence
 
-    def _system(self, users: UserBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The linear systems of the users: left sides (B, d, d) and right sides (B, d, 1)."""
-        items, confidence = self._padded(users)
+    def _system(
+        self, items: NDArray[np.int32], confidence: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The linear systems of padded histories (B, L): left sides (B, d, d) and right sides (B, d, 1)."""
         vectors = self.factors[items]  # (B, L, d)
-        weighted = vectors * confidence[:, :, None]
+        weighted: NDArray[np.float32] = vectors * confidence[:, :, None]
         left: NDArray[np.float32] = self.gram + weighted.transpose(0, 2, 1) @ vectors
-        right: NDArray[np.float32] = weighted.sum(axis=1)[:, :, None]
-        return left, right
+        return left, weighted.sum(axis=1)[:, :, None]
 
     def _because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int) -> NDArray[np.int32]:
         items, confidence = self._padded(users)
-        left, _ = self._system(users)
+        left, _ = self._system(items, confidence)
         asked = self.factors[np.maximum(item_ix, 0)].transpose(0, 2, 1)  # (B, d, k)
         terms = np.linalg.solve(left, asked).transpose(0, 2, 1) @ self.factors[items].transpose(0, 2, 1)  # (B, k, L)
-        terms = np.where((item_ix >= 0)[:, :, None], terms * confidence[:, None, :], 0).astype(np.float32)
+        terms = terms * confidence[:, None, :] * (item_ix >= 0)[:, :, None]
         batch, k, width = terms.shape
         slot = np.repeat(np.arange(batch * k), width)
         spoken = np.repeat(items, k, axis=0).ravel()
-        named = strongest_terms(slot, spoken, terms.ravel(), (batch * k, len(self.item_ids)), limit)
+        named = strongest_terms(slot, spoken, terms.ravel().astype(np.float32), (batch * k, len(self.item_ids)), limit)
         return named.reshape(batch, k, limit)
 
 

@@ -115,24 +115,29 @@ def split_folder(folder: Path, stage: Stage = "test") -> Split:
 def time_split(
     data: Interactions, train_quantile: float = 0.9, until_quantile: float | None = None, mask_seen: bool = True
 ) -> Split:
-    """Rolling: train before a quantile of all times; every positive interaction after it is one case.
-
-    The input of a case is the user's own history up to it, by the order of the record, and nothing later; nothing is retrained.
-    With `until_quantile`, interactions from there on are no targets (validation). Raises InvalidRequest when a side is empty.
-    """
+    """`split_at` quantiles of all times. Raises InvalidRequest when either side would be empty."""
     if len(data) == 0:
-        raise InvalidRequest("there are no interactions to split")
-    cut_s = float(np.quantile(data.time_s, train_quantile))
-    until_s = np.inf if until_quantile is None else float(np.quantile(data.time_s, until_quantile))
+        raise InvalidRequest("there are no interactions to split: publish events first")
+    until_s = None if until_quantile is None else float(np.quantile(data.time_s, until_quantile))
+    return split_at(data, float(np.quantile(data.time_s, train_quantile)), until_s, mask_seen)
+
+
+def split_at(data: Interactions, cut_s: float, until_s: float | None = None, mask_seen: bool = True) -> Split:
+    """Rolling: train before `cut_s`; every positive interaction from then on is one case.
+
+    The input of a case is the user's own history up to it, in the order of the record, and nothing later; nothing is
+    retrained. With `until_s`, what comes from there on is no target (validation). Raises InvalidRequest when a side is empty.
+    """
     record, train = data.positives(), data.before(cut_s)
-    at = np.flatnonzero((record.time_s >= cut_s) & (record.time_s < until_s))
+    after = (record.time_s >= cut_s) & (record.time_s < (np.inf if until_s is None else until_s))
+    at = np.flatnonzero(after)
     if len(at) == 0 or len(train.positives()) == 0:
         raise InvalidRequest(
-            f"a time split at quantile {train_quantile} leaves {len(train)} interactions to learn from and {len(at)} to predict"
+            f"this time split leaves {len(train):,} interactions to learn from and {len(at):,} to predict; both need some"
         )
     user_ix = record.user_ix[at]
     return Split(
-        "time", "test" if until_quantile is None else "validation", train, record, user_ix,
+        "time", "test" if until_s is None else "validation", train, record, user_ix,
         record.indptr[user_ix], at, record.time_s[at], np.arange(len(at) + 1), record.item_ix[at], mask_seen, cut_s,
     )  # fmt: skip
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy import sparse
 
 from core.errors import ArtifactCorrupt, Conflict
 from core.progress import Reporter
@@ -182,25 +181,16 @@ def top_k(scores: NDArray[np.float32], k: int, exclude: Mask | None = None) -> R
     Equal scores are ordered by column, also at the edge of the k. NaN and -inf are never returned; what is missing is -1, -inf.
     """
     batch, n = scores.shape
-    found = np.full((batch, k), -1, np.int32)
-    best = np.full((batch, k), -np.inf, np.float32)
     width = min(k, n)
     if width <= 0 or batch == 0:
-        return found, best
-    usable = np.where(np.isnan(scores), -np.inf, scores)
+        return np.full((batch, k), -1, np.int32), np.full((batch, k), -np.inf, np.float32)
+    usable = np.where(np.isnan(scores), np.float32(-np.inf), scores)
     if exclude is not None:
-        usable = np.where(exclude, -np.inf, usable)
+        usable = np.where(exclude, np.float32(-np.inf), usable)
     edge = np.partition(usable, n - width, axis=1)[:, n - width, None]  # (B, 1) the k-th best score
-    above, at_edge = usable > edge, usable == edge
-    room = width - np.count_nonzero(above, axis=1)[:, None]
-    chosen = above | (at_edge & (np.cumsum(at_edge, axis=1, dtype=np.int32) <= room))
-    columns = np.nonzero(chosen)[1].reshape(batch, width)  # exactly `width` a row, ascending
-    values = np.take_along_axis(usable, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    best[:, :width] = np.take_along_axis(values, order, axis=1)
-    found[:, :width] = np.take_along_axis(columns, order, axis=1)
-    found[best == -np.inf] = -1
-    return found, best
+    reached = np.flatnonzero((usable >= edge) & (usable > -np.inf))  # ties at the edge make more than k a row
+    row, column = np.divmod(reached, n)
+    return ragged_top_k(row, column.astype(np.int32), usable.ravel()[reached], batch, k)
 
 
 def ragged_top_k(
@@ -226,9 +216,10 @@ def strongest_terms(
     Term t of `item`[t] speaks in `slot`[t]; `shape` is (slots, n_items). Padded with -1.
     """
     kept = term > 0
-    total = sparse.coo_matrix((term[kept], (slot[kept], item[kept])), shape=shape).tocsr().tocoo()
-    row, column = total.row.astype(np.int64), total.col.astype(np.int32)
-    return ragged_top_k(row, column, total.data.astype(np.float32), shape[0], limit)[0]
+    pair, place = np.unique(slot[kept] * shape[1] + item[kept], return_inverse=True)
+    total = np.bincount(place, term[kept], len(pair)).astype(np.float32)
+    row, column = np.divmod(pair, max(shape[1], 1))
+    return ragged_top_k(row, column.astype(np.int32), total, shape[0], limit)[0]
 
 
 def positives_to_learn_from(data: Interactions) -> Interactions:

@@ -1,9 +1,10 @@
-"""The kind "description": one or two sentences that say what an item is, from its name, year and categories alone."""
+"""The kind "description": a sentence that says what an item is, from its name, year and categories alone."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 
 from models.content.facts import Form, check, is_english
@@ -11,51 +12,73 @@ from models.content.grammar import article
 from models.content.kind import ItemFacts, Style, Violation
 from models.text.generator import Message, Prompt
 
-SYSTEM = "You write one catalogue sentence about a {noun}. Use every fact given and nothing else."
+SYSTEM = "You turn a note about a {noun} into one sentence with the same facts and nothing else."
+LEAVE_OUT = " Leave out: {claims}."
+NAMED_CLAIMS = 3
+NAMED_CHARS = 40
 
-# Small models copy the shape, so the shapes differ and the number of categories does too. The items are invented: a
-# word of them in a text is refused like any other that the facts do not hold.
+# Shown to the model as notes and their sentences. A small model copies the shape it sees, so the number of categories
+# varies and the note is already the phrase to copy. The items are invented: a word of theirs that leaks into a text is
+# refused like any other that the facts do not hold.
 EXAMPLES = (
-    (("Velvet Harbour", 1931, ("musical", "mystery")), "Released in 1931, Velvet Harbour is a {noun} that blends musical and mystery."),
-    (("Paper Lanterns", 1988, ("western",)), "Paper Lanterns is a western {noun} released in 1988."),
-    (
-        ("The Quiet Orchard", 1974, ("fantasy", "adventure", "war", "documentary", "romance")),
-        "The Quiet Orchard (1974) is a {noun} that combines fantasy, adventure, war, documentary and romance.",
-    ),
-    (("Nine Rivers", 2003, ("horror", "documentary", "crime")), "Nine Rivers (2003) is a horror, documentary and crime {noun}."),
-)  # fmt: skip
+    ("Velvet Harbour", 1931, ("musical", "mystery")),
+    ("Paper Lanterns", 1988, ("western",)),
+    ("The Quiet Orchard", 1974, ("fantasy", "adventure", "war", "documentary", "romance")),
+    ("The Bronze Rivers", 2003, ("crime", "documentary", "musical")),
+)
+NOTE = "{name}: {a} {labels} {noun} from {year}"
+UNDATED_NOTE = "{name}: {a} {labels} {noun}"
+# Which wording an item gets depends on its id, so a catalogue does not read alike; a retry takes the next one.
+WORDINGS = (
+    "{name} is {a} {labels} {noun} from {year}.",
+    "Released in {year}, {name} is {a} {labels} {noun}.",
+    "{name} ({year}) combines {labels}.",
+)
+SINGLE_WORDING = "{name} ({year}) is {a} {labels} {noun}."  # instead of one that combines
+UNDATED_WORDINGS = ("{name} is {a} {labels} {noun}.", "{name} belongs to {labels}.")
 
 
 class Description:
     """What an item is, in a sentence; asked of a model in English only, by examples."""
 
     name = "description"
-    max_tokens = 64
+    max_tokens = 80
     stop = ("\n",)
 
     @cached_property
     def prompt_hash(self) -> str:
-        """Hex sha256 over the instruction and the examples."""
-        return hashlib.sha256(json.dumps([SYSTEM, EXAMPLES]).encode()).hexdigest()
+        """Hex sha256 over everything the prompt is built from."""
+        parts = (SYSTEM, LEAVE_OUT, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, SINGLE_WORDING, UNDATED_WORDINGS)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def writable(self, facts: ItemFacts, style: Style) -> str | None:
         """Why a model is not asked: another language than English, a name that cannot be shown, nothing to say."""
         locale = style.locale or facts.locale
         if not (is_english(locale) and is_english(facts.locale)):
-            return f"descriptions are written by a model in English only, not in {locale!r}"
+            return f"a model writes descriptions in English only, not in {locale!r} from facts in {facts.locale!r}"
         if not facts.names:
-            return "the title is empty or speaks to a language model"
-        if not facts.labels and facts.year is None:
-            return "there is nothing to say beyond the title"
-        return None
+            return "the title is empty or cannot be shown"
+        return None if facts.labels else "the item has no category to describe it by"
 
-    def prompt(self, facts: ItemFacts, style: Style) -> Prompt:
-        """A chat of examples that ends with this item's facts, cleaned. `style` has no say yet beyond `writable`."""
-        messages = [Message("system", SYSTEM.format(noun=facts.noun))]
-        for (title, year, labels), text in EXAMPLES:
-            messages.append(Message("user", _card(title, year, labels)))
-            messages.append(Message("assistant", text.format(noun=facts.noun)))
-        messages.append(Message("user", _card(facts.names[0] if facts.names else "", facts.year, facts.labels)))
+    def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
+        """A chat of examples that ends with this item's note. `style` has no say beyond `writable` yet.
+
+        Only the cleaned name, the year and the cleaned categories enter: a description or attribute never does.
+        """
+        wording = _wording(facts, len(rejected))
+        system = SYSTEM.format(noun=facts.noun)
+        if rejected:
+            claims = [violation.claim for violation in rejected[-1] if 0 < len(violation.claim) <= NAMED_CHARS]
+            named = ", ".join(f'"{claim}"' for claim in dict.fromkeys(claims[:NAMED_CLAIMS]))
+            system += LEAVE_OUT.format(claims=named) if named else ""
+        note = NOTE if facts.year else UNDATED_NOTE
+        messages = [Message("system", system)]
+        for name, year, labels in EXAMPLES:
+            single = wording == WORDINGS[-1] and len(labels) == 1
+            messages.append(Message("user", _filled(note, name, year, labels, facts.noun)))
+            sentence = _filled(SINGLE_WORDING if single else wording, name, year, labels, facts.noun)
+            messages.append(Message("assistant", sentence))
+        messages.append(Message("user", _filled(note, facts.names[0], facts.year, facts.labels, facts.noun)))
         return Prompt(tuple(messages))
 
     def check(self, text: str, facts: ItemFacts) -> list[Violation]:
@@ -63,14 +86,19 @@ class Description:
         return check(text, facts, Form(min_chars=12, max_chars=400, max_sentences=2))
 
     def fallback(self, facts: ItemFacts) -> str:
-        """ "Toy Story (1995) is an animation, children's and comedy film." The fullest of a few wordings that passes the check."""
+        """ "Toy Story (1995) is an animation, children's and comedy film.": the fullest wording that passes the check."""
         texts = _sentences(facts) if is_english(facts.locale) else _list(facts)
         return next((text for text in texts if not self.check(text, facts)), texts[-1])
 
 
-def _card(title: str, year: int | None, labels: tuple[str, ...]) -> str:
-    lines = [f"Title: {title}", f"Year: {year}" if year else "", f"Genres: {', '.join(labels)}" if labels else ""]
-    return "\n".join(line for line in lines if line)
+def _wording(facts: ItemFacts, retry: int) -> str:
+    wordings = WORDINGS if facts.year else UNDATED_WORDINGS
+    first = hashlib.sha256(facts.item.encode()).digest()[0]
+    return wordings[(first + retry) % len(wordings)]
+
+
+def _filled(wording: str, name: str, year: int | None, labels: tuple[str, ...], noun: str) -> str:
+    return wording.format(name=name, year=year, labels=_and(labels), noun=noun, a=article(labels[0]))
 
 
 def _sentences(facts: ItemFacts) -> list[str]:
@@ -80,17 +108,17 @@ def _sentences(facts: ItemFacts) -> list[str]:
     texts = []
     if facts.labels:
         texts.append(f"{dated} is {article(facts.labels[0])} {_and(facts.labels)} {facts.noun}.")
-        texts.append(f"{dated} belongs to the genres {_and(facts.labels)}.")
+        texts.append(f"{dated} belongs to {_and(facts.labels)}.")
     if facts.year:
         texts.append(f"{name} is {article(facts.noun)} {facts.noun} released in {facts.year}.")
-    return [*texts, f"{name} is part of this catalogue.", "This title is part of this catalogue."]
+    return [*texts, f"{name} is part of this catalogue.", f"This {facts.noun} is part of this catalogue."]
 
 
 def _list(facts: ItemFacts) -> list[str]:
     """For facts in another language: a list has no grammar to get wrong."""
-    name = facts.names[0] if facts.names else facts.item
+    name = facts.names[0] if facts.names else f"{facts.item}"
     dated = f"{name} ({facts.year})" if facts.year else name
-    return [f"{dated}: {', '.join(facts.labels)}." if facts.labels else f"{dated}.", f"{name}."]
+    return [f"{dated}: {', '.join(facts.labels)}." if facts.labels else f"{dated}.", f"{dated}.", f"{name}."]
 
 
 def _and(parts: tuple[str, ...]) -> str:

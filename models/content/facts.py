@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.content import grammar
 from models.content.grammar import Token
 from models.content.kind import ItemFacts, Violation
 from models.content.titles import WORD, spoken, straight
 from models.content.words import (
-    ADDRESSING, CATEGORY_FORMS, CLAIMS, FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NEUTRAL_PHRASES, NEUTRAL_WORDS, SAME_NOUN,
+    ADDRESSING,
+    CATEGORY_FORMS,
+    CLAIMS,
+    FUNCTION_WORDS,
+    INSTRUCTION,
+    LINK,
+    MARKUP,
+    NEUTRAL_PHRASES,
+    NEUTRAL_WORDS,
+    SAME_NOUN,
 )  # fmt: skip
 
-PLAIN = re.compile(r"[\s.,;:()'\"/&-]+")
+PLAIN = re.compile(r"[\s.,;:()'\"/&-]")
 JOINED = re.compile(r"[\s/&-]*")
+MAX_CLAIM_CHARS = 80
 MIN_QUOTE_WORDS = 2  # of a description, fewer words in a row could mean anything
 
 REASONS = {
@@ -58,6 +68,9 @@ def check(text: str, facts: ItemFacts, form: Form = Form()) -> list[Violation]:
         found += grammar.check(text, tokens, facts, form.max_sentences)
     elif facts.names and not any(token.tag == "title" for token in tokens):
         found.append(Violation((0, len(text)), text, f'does not name the item "{facts.names[0]}"', "title"))
+    found = [
+        replace(v, claim=v.claim[: MAX_CLAIM_CHARS - 1] + "…") if len(v.claim) > MAX_CLAIM_CHARS else v for v in found
+    ]
     return sorted(dict.fromkeys(found), key=lambda violation: (violation.span, violation.rule))
 
 
@@ -70,7 +83,10 @@ def _outside(text: str, form: Form) -> Iterator[Violation]:
     """Length, control characters, links, markup, instructions: whatever stands, it is refused."""
     if not form.min_chars <= len(text) <= form.max_chars:
         yield Violation(
-            (0, len(text)), text, f"is {len(text)} characters long; {form.min_chars} to {form.max_chars} are allowed", "form"
+            (0, len(text)),
+            text,
+            f"is {len(text)} characters long; {form.min_chars} to {form.max_chars} are allowed",
+            "form",
         )
     for position, character in enumerate(text):
         if not character.isprintable():
@@ -88,7 +104,8 @@ def _between(text: str, tokens: list[Token]) -> Iterator[Violation]:
     position = 0
     for token in (*tokens, None):
         end = token.start if token else len(text)
-        for match in re.finditer(r"\S+", PLAIN.sub(lambda m: " " * len(m.group()), text[position:end])):
+        rest = "".join(c if c.isprintable() and not PLAIN.match(c) else " " for c in text[position:end])
+        for match in re.finditer(r"\S+", rest):
             span = (position + match.start(), position + match.end())
             rule = "price" if any(sign in match.group() for sign in "$€£¥%") else "form"
             reason = REASONS["price"] if rule == "price" else "is no plain punctuation"
@@ -115,7 +132,9 @@ def _tagged(text: str, facts: ItemFacts, english: bool) -> list[Token]:
                 length, tag, fact = run, "fact", "description"
             length = max(length, 1)
             last = tokens[index + length - 1]
-            token = Token(text[token.start : last.end].lower(), text[token.start : last.end], token.start, last.end, tag, fact)
+            token = Token(
+                text[token.start : last.end].lower(), text[token.start : last.end], token.start, last.end, tag, fact
+            )
         tagged.append(token)
         index += length
     return tagged
@@ -148,7 +167,7 @@ def _phrases(facts: ItemFacts, english: bool) -> dict[tuple[str, ...], tuple[str
     """Words in order -> (tag, fact): the categories in their forms, attributes beside their names, neutral phrases."""
     phrases: dict[tuple[str, ...], tuple[str, str]] = {}
     if english:
-        phrases |= {phrase: ("neutral", "") for phrase in NEUTRAL_PHRASES}
+        phrases |= dict.fromkeys(NEUTRAL_PHRASES, ("neutral", ""))
     for name, value in facts.attributes.items():
         said, key = spoken(str(value)), spoken(name.replace("_", " "))
         if not said or not key or key in (("type",), ("year",)):
@@ -215,7 +234,9 @@ class _Quotable:
         """How many words from `index` stand in the description in the same order; 0 when too few or not quotable."""
         best = 0
         for start, word in enumerate(self._words):
-            if word != tokens[index].word or any(w in CLAIMS["negation"] for w in self._words[max(0, start - 3) : start]):
+            if word != tokens[index].word or any(
+                w in CLAIMS["negation"] for w in self._words[max(0, start - 3) : start]
+            ):
                 continue
             length = 0
             for token, said in zip(tokens[index:], self._words[start:], strict=False):

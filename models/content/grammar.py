@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -41,7 +41,7 @@ def check(text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int) 
     for sentence in sentences:
         yield from _complete(text, sentence)
         for index in range(len(sentence)):
-            for rule in (_place_or_time, _definite, _article, _doubled):
+            for rule in (_ranking, _place, _definite, _article, _headless, _doubled):
                 yield from rule(text, sentence, index)
     yield from _repeated(tokens)
 
@@ -99,9 +99,10 @@ def _mentions(tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
 def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
     """A verb, an end, and two categories where two are joined."""
     last = sentence[-1]
-    if not any(token.tag in ("function", "neutral") and token.word.split()[0] in VERBS for token in sentence):
+    verbs = (word for token in sentence if token.tag in ("function", "neutral", "fact") for word in token.word.split())
+    if not any(verb in VERBS for verb in verbs):
         yield _at(text, sentence[0].start, last.end, "is no complete sentence: it has no verb", "form")
-    if last.tag in ("function", "neutral") and last.word in OPEN_ENDED:
+    if last.tag in ("function", "neutral") and last.word.split()[-1] in OPEN_ENDED:
         yield _of(last, "breaks off", "form")
     categories = {token.fact for token in sentence if token.tag == "category"}
     for token in sentence:
@@ -109,32 +110,39 @@ def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
             yield _of(token, "joins what is only one category", "claim")
 
 
-def _place_or_time(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
-    """ "in", "from" and "of" lead to the year or to categories; anywhere else they set a scene or rank the item."""
-    token = sentence[index]
-    if token.tag != "function" or token.word not in ("in", "from", "of"):
+def _ranking(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "of" leads to categories or to the item; "the comedy of the year" ranks."""
+    token, lead = sentence[index], _lead(sentence, index)
+    if token.tag != "function" or token.word != "of" or lead is None:
         return
-    after = sentence[index + 1 :]
-    rest = [t for t in after if t.word not in ("the", "a", "an", "both", "year")]
-    target = rest[0] if rest else None
-    if target is None:
-        return  # breaks off: said elsewhere
-    listed = _leads_to(after, lambda t: t.word in GENRE_NOUNS)
-    if token.word == "of":
-        ranks = target.tag == "year" or after[0].word == "year" or (len(after) > 1 and after[1].word == "year")
-        if ranks:
-            yield Violation((token.start, target.end), text[token.start : target.end], "ranks it within a year", "superlative")
-        elif target.tag not in ("category", "fact", "noun", "title") and target.word not in GENRE_NOUNS:
-            yield _of(token, "leads to nothing the facts state", "claim")
-    elif not (target.tag == "year" or (token.word == "in" and listed) or (token.word == "from" and target.tag == "fact")):
-        reason = "places the item somewhere, which no fact states"
-        yield Violation((token.start, target.end), text[token.start : target.end], reason, "place")
+    if lead.tag == "year" or lead.word == "year":
+        span = (token.start, lead.end)
+        yield Violation(span, text[slice(*span)], "ranks it within a year", "superlative")
+    elif lead.tag not in ("category", "fact", "noun", "title") and lead.word not in GENRE_NOUNS:
+        yield _of(token, "leads to nothing the facts state", "claim")
 
 
-def _leads_to(after: list[Token], goal: Callable[[Token], bool]) -> bool:
-    """Whether only categories and their joints stand before the first token that `goal` accepts."""
+def _place(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "in" and "from" lead to the year, "in" also to genres, "from" to a brand; anything else is a place or a scene."""
+    token, lead = sentence[index], _lead(sentence, index)
+    if token.tag != "function" or token.word not in ("in", "from") or lead is None:
+        return
+    dated = lead.tag == "year" or (lead.word == "year" and any(t.tag == "year" for t in sentence[index : index + 4]))
+    listed = token.word == "in" and _lists_genres(sentence[index + 1 :])
+    if not (dated or listed or (token.word == "from" and lead.tag == "fact")):
+        span = (token.start, lead.end)
+        yield Violation(span, text[slice(*span)], "places the item somewhere, which no fact states", "place")
+
+
+def _lead(sentence: list[Token], index: int) -> Token | None:
+    """The first token after `index` that is no article; None where the sentence breaks off."""
+    return next((token for token in sentence[index + 1 :] if token.word not in ("the", "a", "an", "both")), None)
+
+
+def _lists_genres(after: list[Token]) -> bool:
+    """Whether only categories and their joints stand before the word "genre" or one like it."""
     for token in after:
-        if goal(token):
+        if token.word in GENRE_NOUNS:
             return True
         if token.tag not in ("category", "function"):
             return False
@@ -145,7 +153,9 @@ def _definite(text: str, sentence: list[Token], index: int) -> Iterator[Violatio
     """ "is the comedy" says that there is no other."""
     pair = sentence[index : index + 2]
     if len(pair) == 2 and pair[0].word in ("is", "was", "as") and pair[1].word == "the":
-        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "says it is the only one", "superlative")
+        yield Violation(
+            (pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "says it is the only one", "superlative"
+        )
 
 
 def article(word: str) -> str:
@@ -158,7 +168,24 @@ def _article(text: str, sentence: list[Token], index: int) -> Iterator[Violation
     if len(pair) < 2 or pair[0].word not in ("a", "an") or pair[1].tag not in ("category", "noun", "neutral"):
         return
     if pair[0].word != article(pair[1].word):
-        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "has the wrong article", "form")
+        yield Violation(
+            (pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "has the wrong article", "form"
+        )
+
+
+def _headless(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "is a crime and thriller": a list of categories after an article needs the noun it describes."""
+    if sentence[index].word not in ("a", "an"):
+        return
+    last = index
+    while last + 1 < len(sentence) and (sentence[last + 1].tag == "category" or sentence[last + 1].word == "and"):
+        last += 1
+    after = sentence[last + 1] if last + 1 < len(sentence) else None
+    listed = text[sentence[index].end : sentence[last].end]
+    headed = after is not None and (after.tag == "noun" or after.word in GENRE_NOUNS)
+    if ("," in listed or " and " in listed) and not headed:
+        yield Violation((sentence[index].start, sentence[last].end), text[sentence[index].start : sentence[last].end],
+                        "describes nothing: the noun is missing", "form")  # fmt: skip
 
 
 def _doubled(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
@@ -167,7 +194,9 @@ def _doubled(text: str, sentence: list[Token], index: int) -> Iterator[Violation
     if len(pair) < 2:
         return
     same = pair[0].word == pair[1].word
-    joints = all(token.word in FUNCTION_WORDS - {"it", "this", "that", "which", "is", "was", "as", "well"} for token in pair)
+    joints = all(
+        token.word in FUNCTION_WORDS - {"it", "this", "that", "which", "is", "was", "as", "well"} for token in pair
+    )
     dangling = joints and pair[1].word not in ("a", "an", "the", "both", "its") and pair[0].word not in ("and", "also")
     if same or dangling or (pair[0].word in ("a", "an", "the") and pair[1].tag == "function"):
         yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "is no English", "form")

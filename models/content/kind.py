@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -69,7 +69,7 @@ class ItemFacts:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What the item may be called, the usual name first; empty when its title cannot be shown (see titles.names)."""
-        return titles.names(self.title)
+        return titles.names(self.title, self.year is not None)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -120,8 +120,11 @@ class ContentKind(Protocol):
     def writable(self, facts: ItemFacts, style: Style) -> str | None:
         """None when a model may be asked; otherwise why the template must speak (language, hostile input)."""
 
-    def prompt(self, facts: ItemFacts, style: Style) -> Prompt:
-        """What a model is asked."""
+    def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
+        """What a model is asked about writable facts.
+
+        `rejected` holds the violations of each try that failed; a retry names those of the last.
+        """
 
     def check(self, text: str, facts: ItemFacts) -> list[Violation]:
         """Everything in `text` that `facts` do not support or the kind's form forbids; empty means publishable."""

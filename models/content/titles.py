@@ -37,13 +37,13 @@ def plain(text: str, max_chars: int) -> str:
     return "" if INSTRUCTION.search(text) or not any(c.isalnum() for c in text) else text
 
 
-def names(title: str) -> tuple[str, ...]:
+def names(title: str, dated: bool = False) -> tuple[str, ...]:
     """What the item may be called, the usual name first: "Usual Suspects, The (1995)" is "The Usual Suspects".
 
-    Where a year ends the title, bracketed parts before it are other names: "Seven (Se7en) (1995)" is "Seven", and
-    also "Se7en" and "Seven (Se7en)". Empty when nothing of the title may be shown.
+    Of a work with a year (`dated`, or in the title) bracketed parts at the end are other names: "Seven (Se7en) (1995)"
+    is "Seven", and also "Se7en" and "Seven (Se7en)". Empty when nothing of the title may be shown.
     """
-    dated = BRACKETED_YEAR.search(title) is not None
+    dated = dated or BRACKETED_YEAR.search(title) is not None
     whole = plain(BRACKETED_YEAR.sub("", title), MAX_TITLE_CHARS)
     main, aliases = whole, []
     while dated and (found := BRACKETED_END.match(main)):
@@ -54,7 +54,7 @@ def names(title: str) -> tuple[str, ...]:
 
 
 def _article_first(title: str) -> str:
-    """"Postino, Il" -> "Il Postino"."""
+    """ "Postino, Il" -> "Il Postino"."""
     found = TRAILING_ARTICLE.match(title)
     if not found:
         return title
@@ -75,7 +75,7 @@ def labels(categories: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lower(word: str) -> str:
-    """"Children's" and "Sci-Fi" in lower case; "DVD" and "iPod" as they are."""
+    """ "Children's" and "Sci-Fi" in lower case; "DVD" and "iPod" as they are."""
     return word.lower() if all(part[1:].islower() or len(part) == 1 for part in word.split("-") if part) else word
 
 

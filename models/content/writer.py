@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from core.errors import TextModelUnavailable
 from core.progress import Reporter, Silent, Task
 from core.telemetry import TEXTS
 from models.content.kind import ContentKind, ItemFacts, Style, Violation, facts_hash
-from models.text.generator import Limits, Message, Prompt, TextGenerator
+from models.text.generator import Limits, TextGenerator
 
 BATCH_ITEMS = 32  # items in flight: what a model that goes away midway can cost
-RETRY_TEMPERATURE = 0.7  # the first try takes the likeliest words; a retry must differ from it
-NAMED_VIOLATIONS = 3
+RETRY_TEMPERATURE = 0.3  # the first try takes the likeliest words; a retry may stray a little
 TEMPLATE = "template"
+PLAIN = Style()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,13 @@ class Written:
 @dataclass(slots=True)
 class _Draft:
     facts: ItemFacts
-    prompt: Prompt | None  # None: a model may not be asked
-    note: str = ""
-    attempts: int = 0
-    violations: tuple[Violation, ...] = ()
+    refused: str | None  # why a model may not be asked; None: it may
+    rejected: list[list[Violation]] = field(default_factory=list)  # of each try
+    text: str | None = None  # what passed
 
 
 def write(
-    kind: ContentKind, facts: Sequence[ItemFacts], generator: TextGenerator | None, style: Style = Style(), seed: int = 0,
+    kind: ContentKind, facts: Sequence[ItemFacts], generator: TextGenerator | None, style: Style = PLAIN, seed: int = 0,
     attempts: int = 3, reporter: Reporter | None = None,
 ) -> list[Written]:  # fmt: skip
     """Write one text of `kind` for each of `facts`, in the same order.
@@ -60,70 +60,50 @@ def write(
     raises TextModelUnavailable, the remaining texts are the template's and their `note` says so. Deterministic for
     one seed where the generator is.
     """
-    drafts = [_draft(kind, item, style) for item in facts]
+    drafts = [_Draft(item, kind.writable(item, style)) for item in facts]
+    gone = "" if generator is not None else "no text model is configured"
     with (reporter or Silent()).task(f"writing {kind.name}s", len(drafts)) as task:
-        written: list[Written] = []
-        gone = "" if generator is not None else "no text model is configured"
         for start in range(0, len(drafts), BATCH_ITEMS):
             batch = drafts[start : start + BATCH_ITEMS]
-            texts: dict[int, str] = {}
             if generator is not None and not gone:
-                texts, gone = _try(kind, batch, generator, style, seed, attempts, task)
-            for index, draft in enumerate(batch):
-                written.append(_written(kind, draft, texts.get(index), gone, generator, style))
-            task.advance(len(batch) - len(texts), gone)
-    return written
+                gone = _ask(kind, [d for d in batch if d.refused is None], generator, style, seed, attempts, task)
+            task.advance(sum(draft.text is None for draft in batch), gone)
+    return [_written(kind, draft, gone, generator, style) for draft in drafts]
 
 
-def _draft(kind: ContentKind, facts: ItemFacts, style: Style) -> _Draft:
-    refused = kind.writable(facts, style)
-    return _Draft(facts, None, refused) if refused else _Draft(facts, kind.prompt(facts, style))
-
-
-def _try(
-    kind: ContentKind, batch: list[_Draft], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task
-) -> tuple[dict[int, str], str]:  # fmt: skip
-    """The texts that passed, by position in `batch`, and why the model went away ("" while it answers)."""
-    passed: dict[int, str] = {}
-    retries = {index: draft.prompt for index, draft in enumerate(batch) if draft.prompt is not None}
+def _ask(
+    kind: ContentKind, drafts: list[_Draft], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task
+) -> str:  # fmt: skip
+    """Fill in the texts that pass; returns why the model went away, "" while it answers."""
     for attempt in range(attempts):
-        if not retries:
+        open_drafts = [draft for draft in drafts if draft.text is None]
+        if not open_drafts:
             break
+        prompts = [kind.prompt(draft.facts, style, draft.rejected) for draft in open_drafts]
         limits = Limits(kind.max_tokens, kind.stop, RETRY_TEMPERATURE if attempt else 0.0)
         try:
-            generations = generator.generate(list(retries.values()), limits, seed + attempt)
+            generations = generator.generate(prompts, limits, seed + attempt)
         except TextModelUnavailable as error:
-            return passed, f"the text model went away: {error}"
-        for index, generation in zip(list(retries), generations, strict=True):
-            draft, text = batch[index], generation.text.strip()
-            draft.attempts += 1
+            return f"the text model is unavailable: {error}"
+        for draft, generation in zip(open_drafts, generations, strict=True):
+            text = generation.text.strip()
             violations = kind.check(text, draft.facts)
             if violations:
+                draft.rejected.append(violations)
                 TEXTS.labels(kind.name, "rejected").inc()
-                draft.violations += tuple(violations)
-                retries[index] = _named(kind.prompt(draft.facts, style), text, violations)
             else:
-                passed[index] = text
-                del retries[index]
+                draft.text = text
                 task.advance(1)
-    return passed, ""
+    return ""
 
 
-def _named(prompt: Prompt, text: str, violations: list[Violation]) -> Prompt:
-    """The prompt with the rejected text and what was wrong with it."""
-    wrong = "; ".join(f'"{violation.claim}" {violation.reason}' for violation in violations[:NAMED_VIOLATIONS])
-    answer = Message("assistant", text or "...")
-    return Prompt((*prompt.messages, answer, Message("user", f"Wrong: {wrong}. Write it again with the facts given only.")))
-
-
-def _written(
-    kind: ContentKind, draft: _Draft, text: str | None, gone: str, generator: TextGenerator | None, style: Style
-) -> Written:  # fmt: skip
+def _written(kind: ContentKind, draft: _Draft, gone: str, generator: TextGenerator | None, style: Style) -> Written:
     """The model's text, or the template's: checked by the same checker, and nothing when even that fails."""
-    facts, note = draft.facts, ""
+    facts, text, note = draft.facts, draft.text, ""
     by_model = text is not None
+    attempts = len(draft.rejected) + by_model
     if text is None:
-        note = draft.note or gone or f"no text of {draft.attempts} passed the check"
+        note = draft.refused or gone or f"none of {attempts} texts passed the check"
         asked = replace(facts, locale=style.locale or facts.locale)
         text = kind.fallback(asked)
         text = "" if kind.check(text, asked) else text
@@ -131,7 +111,7 @@ def _written(
     return Written(
         item=facts.item, kind=kind.name, locale=style.locale or facts.locale, text=text,
         status="verified" if text else "rejected", origin="model" if by_model else "template",
-        attempts=draft.attempts, violations=draft.violations, note=note,
+        attempts=attempts, violations=tuple(chain.from_iterable(draft.rejected)), note=note,
         facts_hash=facts_hash(facts), prompt_hash=kind.prompt_hash,
         model=generator.name if by_model and generator else TEMPLATE,
     )  # fmt: skip

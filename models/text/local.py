@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from models.text.generator import Generation, Limits, Prompt
 MANIFEST = "manifest.json"
 BATCH_PROMPTS = 16  # prompts decoded together: throughput is flat beyond it on one core
 MIN_SHARED_TOKENS = 16  # a shorter common beginning is not worth its own pass
+MIN_FAMILY = 3  # fewer prompts that begin alike are not worth their own batch
 _TORCH = threading.Lock()  # thread count and random state are the process's: one generation at a time
 
 
@@ -64,12 +67,10 @@ def _read_gguf(gguf_path: Path) -> tuple[Any, Any]:
     torch, transformers = _libraries()
     place: dict[str, Any] = {"gguf_file": gguf_path.name, "local_files_only": True}
     try:
-        with _one_thread(torch):
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                gguf_path.parent, dtype=torch.bfloat16, **place
-            )
+        with _one_thread(torch), redirect_stderr(StringIO()):  # its own progress bar would break into ours
+            model = transformers.AutoModelForCausalLM.from_pretrained(gguf_path.parent, dtype=torch.bfloat16, **place)
             tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_path.parent, **place)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
         raise TextModelUnavailable(
             f"text model {gguf_path}: not a GGUF model that transformers can read ({error}); fetch it again"
         ) from error
@@ -104,7 +105,7 @@ class LocalGenerator:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 directory, local_files_only=True, use_safetensors=True, dtype=dtype
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, RuntimeError) as error:
             raise TextModelUnavailable(f"text model {directory}: cannot be loaded ({error})") from error
         self._model = model.to(self.device).eval()
         if self._tokenizer.eos_token_id is None:
@@ -112,14 +113,12 @@ class LocalGenerator:
         self._special = [token for token in self._tokenizer.all_special_tokens if token]
 
     def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
-        """See TextGenerator. Prompts of like length are decoded together, and what all begin with is read once."""
+        """See TextGenerator. Prompts that begin alike, or are of like length, are decoded together."""
         encoded: list[list[int]] = [self._encode(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
         written: dict[int, Generation] = {}
         with _TORCH, _one_thread(self._torch), self._torch.random.fork_rng(self._seeded_devices()):
             self._torch.manual_seed(seed)
-            for start in range(0, len(order), self._batch_prompts):
-                batch = order[start : start + self._batch_prompts]
+            for batch in _batches(encoded, self._batch_prompts):
                 written.update(zip(batch, self._decode([encoded[i] for i in batch], limits), strict=True))
         TEXT_TOKENS.labels("local").inc(sum(generation.tokens for generation in written.values()))
         return [written[index] for index in range(len(prompts))]
@@ -179,7 +178,9 @@ class LocalGenerator:
         text = self._tokenizer.decode(ids, skip_special_tokens=True)
         cuts = [text.index(mark) for mark in stop if mark in text]
         return Generation(
-            text=text[: min(cuts)] if cuts else text, tokens=len(ids), finish_reason="stop" if ended or cuts else "length"
+            text=text[: min(cuts)] if cuts else text,
+            tokens=len(ids),
+            finish_reason="stop" if ended or cuts else "length",
         )
 
     def _seeded_devices(self) -> list[Any]:
@@ -222,6 +223,24 @@ def _bfloat16_is_fast(torch: Any, device: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
+def _batches(encoded: list[list[int]], most: int) -> Iterator[list[int]]:
+    """Indices of prompts to decode together, `most` at a time.
+
+    Prompts that share their first half (the instruction and its examples) go together: it is then read once for
+    all. The rest are grouped by length, which keeps padding small.
+    """
+    half = min(map(len, encoded), default=0) // 2
+    families: dict[tuple[int, ...], list[int]] = {}
+    for index, ids in enumerate(encoded):
+        families.setdefault(tuple(ids[:half]), []).append(index)
+    large = [family for family in families.values() if len(family) >= MIN_FAMILY]
+    rest = [index for family in families.values() if len(family) < MIN_FAMILY for index in family]
+    for family in (*large, rest):
+        family.sort(key=lambda index: len(encoded[index]))
+        for start in range(0, len(family), most):
+            yield family[start : start + most]
+
+
 def _shared_length(batch: list[list[int]]) -> int:
     """Tokens with which every row begins, leaving each row at least one of its own."""
     shortest = min(len(ids) for ids in batch) - 1
@@ -243,7 +262,9 @@ def _verified_name(directory: Path) -> str:
         name = f"{stated['model']}@{stated['source_sha256'][:12]}"
         whole = _is_whole(directory, stated["source_sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TextModelUnavailable(f"text model {directory}: {MANIFEST} cannot be read; delete the directory") from error
+        raise TextModelUnavailable(
+            f"text model {directory}: {MANIFEST} cannot be read; delete the directory"
+        ) from error
     if not whole:
         raise TextModelUnavailable(f"text model {directory}: a file is missing or damaged; delete the directory")
     return name

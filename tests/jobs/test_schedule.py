@@ -31,7 +31,7 @@ def test_a_manual_run_does_the_work_and_is_remembered(context: JobContext) -> No
     assert run.started_at is not None
     assert run.finished_at is not None
     assert run.finished_at >= run.started_at
-    assert context.registry.live()["popularity"].version == 1
+    assert "popularity" in context.registry.live()
 
 
 def test_a_job_that_waits_already_is_not_queued_twice(context: JobContext) -> None:

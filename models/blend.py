@@ -1,0 +1,277 @@
+"""The blend: a weighted sum of several models' standardised scores. It is what serves by default.
+
+The weights maximise ndcg on a validation split of what may be learned from, never on anything later; they count only if they
+beat the best single member on users they were not learned from (cross-fitted), and the members are then fitted on all of it.
+Linear stacking of rankers, as in Sill et al. 2009 ("Feature-weighted linear stacking"), fitted by coordinate ascent (Metzler
+and Croft 2007, "Linear feature-based models for information retrieval").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ArtifactCorrupt, ConfigurationError, InvalidRequest
+from core.progress import Reporter, Silent
+from features.interactions import IdTable, Interactions
+from models.als import ALS
+from models.blend_weights import Learned, learn_weights
+from models.content_similarity import ContentSimilarity
+from models.graph import Graph
+from models.item_text import Texts, fit_with_texts
+from models.linear import Linear
+from models.popularity import Popularity
+from models.protocols import Split, held_out_share, leave_last_out, time_split
+from models.recommender import (
+    Mask,
+    Ranked,
+    Recommender,
+    UserBatch,
+    check_shape,
+    load_model,
+    ragged_top_k,
+    save_model,
+    strongest_terms,
+    top_k,
+)
+from models.repeat import Repeat
+from models.transitions import Transitions
+
+MEMBERS: dict[str, type[Recommender]] = {
+    kind.name: kind for kind in (Popularity, Transitions, Linear, Graph, Repeat, ContentSimilarity, ALS)
+}
+Validation = Literal["time", "leave-last-out", "held-out"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of the blend: its name, and what its configuration says other than the default."""
+
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlendConfig:
+    """Who takes part, how weights are found, and, once found or given, the weights."""
+
+    members: tuple[Member, ...] = (
+        Member("transitions"),
+        Member("linear", {"objective": "next", "regularization": 10.0, "train_recency": 0.8}),
+        Member("repeat"),
+        Member("popularity", {"ranking": "trending"}),
+    )
+    weights: tuple[float, ...] = ()  # one a member; empty: learned
+    validation: Validation = "time"  # how weights are learned: on the newest tenth, each one's last, or a random fifth
+    mask_seen: bool = True  # what a user already has is no answer, while they are learned
+    cutoff: int = 10  # of the ndcg that is maximised
+    cases: int = 20_000  # at most so many are learned from
+
+
+@dataclass(frozen=True)
+class Blend:
+    """`models`, one a member, and `weights` (members,) float32. Its items are those of any of them."""
+
+    name: ClassVar[str] = "blend"
+    config_type: ClassVar[type[BlendConfig]] = BlendConfig
+    reads_texts: ClassVar[bool] = True
+
+    config: BlendConfig
+    item_ids: NDArray[np.object_]
+    trained_until_s: float
+    models: tuple[Recommender, ...]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def fit(
+        cls,
+        data: Interactions,
+        config: BlendConfig | None = None,
+        seed: int = 0,
+        reporter: Reporter | None = None,
+        texts: Texts | None = None,
+    ) -> Self:
+        """Learn the weights where they are not given, then fit the members on all of `data`.
+
+        Weights are equal where the data is too small to be split. Raises ConfigurationError for a member that does not exist
+        or weights that do not match.
+        """
+        config, shown = config or BlendConfig(), reporter or Silent()
+        weights = config.weights
+        if not weights:
+            split = validation_split(data, config)
+            weights = (1.0,) * len(config.members)
+            if split is not None:
+                partial = fit_members(config.members, split.train, seed, shown, texts)
+                mixed = cls.of(partial, config)
+                weights = mixed.learned(split, seed, shown).weights
+        models = fit_members(config.members, data, seed, shown, texts)
+        return cls.of(models, replace(config, weights=weights))
+
+    @classmethod
+    def of(cls, models: Sequence[Recommender], config: BlendConfig) -> Self:
+        """Blend fitted models; without weights in `config` they count alike."""
+        weights = np.array(config.weights or (1.0,) * len(models), np.float32)
+        if len(weights) != len(models) or not models:
+            raise ConfigurationError(f"a blend of {len(models)} members has {len(weights)} weights; give one each")
+        ids = models[0].item_ids
+        if any(not np.array_equal(model.item_ids, ids) for model in models):
+            ids = np.array(sorted({item for model in models for item in model.item_ids.tolist()}), np.object_)
+        return cls(config, ids, max(model.trained_until_s for model in models), tuple(models), weights)
+
+    def learned(self, split: Split, seed: int = 0, reporter: Reporter | None = None) -> Learned:
+        """The weights that suit the models best on `split`, which none of them may have been fitted on."""
+        config = self.config
+        return learn_weights(self.parts, self.item_ids, split, config.cutoff, config.cases, seed, reporter or Silent())
+
+    def scores(self, users: UserBatch) -> NDArray[np.float32]:
+        """(B, n_items) float32, -inf for what no member with a weight speaks for."""
+        total = np.zeros((len(users), len(self.item_ids)), np.float32)
+        spoken = np.zeros(total.shape, dtype=bool)
+        for at in np.flatnonzero(self.weights):
+            scores = self._of_member(int(at), users)
+            spoken |= scores > -np.inf
+            total += self.weights[at] * standardised(scores)
+        total[~spoken] = -np.inf
+        return total
+
+    def parts(self, users: UserBatch) -> list[NDArray[np.float32]]:
+        """What is summed in `scores`, before the weights: (B, n_items) float32 of each member."""
+        return [standardised(self._of_member(at, users)) for at in range(len(self.models))]
+
+    def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
+        """See models.recommender.Recommender."""
+        return top_k(self.scores(users), k, exclude)
+
+    def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
+        """What the members find similar, each scaled by its best, weighted and summed."""
+        rows, columns, scores = [], [], []
+        for at in np.flatnonzero(self.weights):
+            own, back = self._rows[at]
+            known = np.flatnonzero(own[item_ix] >= 0)
+            allowed = exclude if exclude is None or exclude.ndim == 1 else exclude[known]
+            there = None if allowed is None else allowed[..., back]
+            found, score = self.models[at].similar(own[item_ix[known]], 2 * k, there)
+            row, place = np.nonzero(found >= 0)
+            best = np.maximum(score[row, 0], 1e-12)
+            rows.append(known[row])
+            columns.append(back[found[row, place]])
+            scores.append(self.weights[at] * score[row, place] / best)
+        shape = (len(item_ix), len(self.item_ids))
+        return _summed(np.concatenate(rows), np.concatenate(columns), np.concatenate(scores), shape, k)
+
+    def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
+        """What the members name, the first of each counting most, by their weights."""
+        batch, k = item_ix.shape
+        slots, items, terms = [], [], []
+        for at in np.flatnonzero(self.weights):
+            own, back = self._rows[at]
+            asked = np.where(item_ix >= 0, own[np.maximum(item_ix, 0)], -1).astype(np.int32)
+            named = self.models[at].because(self._translated(int(at), users), asked, limit).reshape(batch * k, limit)
+            slot, place = np.nonzero(named >= 0)
+            slots.append(slot)
+            items.append(back[named[slot, place]])
+            terms.append(self.weights[at] / (1 + place))
+        shape = (batch * k, len(self.item_ids))
+        found = strongest_terms(
+            np.concatenate(slots), np.concatenate(items), np.concatenate(terms).astype(np.float32), shape, limit
+        )
+        return found.reshape(batch, k, limit)
+
+    def save(self, folder: Path) -> None:
+        """Besides the blend's own files, each member has a folder, numbered in order."""
+        save_model(folder, self, {"weights": self.weights})
+        for at, model in enumerate(self.models):
+            model.save(folder / f"member-{at}")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """See models.recommender.Recommender."""
+        saved = load_model(folder, cls.name, ("weights",))
+        config = saved.config_as(BlendConfig)
+        check_shape(folder, saved.arrays["weights"], len(config.members))
+        if unknown := [member.name for member in config.members if member.name not in MEMBERS]:
+            raise ArtifactCorrupt(f"{folder}: no model is named {unknown[0]!r}; train and publish the model again")
+        models = [MEMBERS[m.name].load(folder / f"member-{at}") for at, m in enumerate(config.members)]
+        found = cls.of(models, config)
+        if not np.array_equal(found.item_ids, saved.item_ids):
+            raise ArtifactCorrupt(f"{folder}: the members have other items than the blend; train and publish it again")
+        return found
+
+    @cached_property
+    def _rows(self) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """For each member: its row of each item of the blend, -1 for none, and the blend's row of each item of its own."""
+        whole = IdTable(self.item_ids)
+        return [(IdTable(m.item_ids).rows(self.item_ids), whole.rows(m.item_ids)) for m in self.models]
+
+    def _translated(self, at: int, users: UserBatch) -> UserBatch:
+        """The users as member `at` knows them."""
+        own, _ = self._rows[at]
+        items = own[users.items]
+        mapped = UserBatch(users.rows, users.indptr, items, users.times_s, users.weights, users.now_s)
+        return mapped if (items >= 0).all() else mapped.where(items >= 0)
+
+    def _of_member(self, at: int, users: UserBatch) -> NDArray[np.float32]:
+        """(B, n_items) float32: the scores of member `at`, -inf for items it does not know."""
+        scores = self.models[at].scores(self._translated(at, users))
+        _, back = self._rows[at]
+        if len(back) == len(self.item_ids):
+            return scores
+        spread = np.full((len(users), len(self.item_ids)), -np.inf, np.float32)
+        spread[:, back] = scores
+        return spread
+
+
+def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, n) float32 of mean 0 and deviation 1 in each row; -inf counts as 0, or as the lowest where that is below."""
+    spoken = scores > -np.inf
+    lowest = np.min(scores, axis=1, initial=0, where=spoken)
+    filled = np.where(spoken, scores, lowest[:, None])
+    centred = filled - filled.mean(axis=1, keepdims=True)
+    deviation = centred.std(axis=1, keepdims=True)
+    found: NDArray[np.float32] = centred / np.where(deviation > 0, deviation, 1)
+    return found
+
+
+def fit_members(
+    members: Sequence[Member], data: Interactions, seed: int, reporter: Reporter, texts: Texts | None = None
+) -> list[Recommender]:
+    """Fit each member. Raises ConfigurationError for one that does not exist or whose configuration is not its own."""
+    fitted = []
+    for member in members:
+        if member.name not in MEMBERS:
+            raise ConfigurationError(f"a blend has no member {member.name!r}; choose from {', '.join(MEMBERS)}")
+        kind = MEMBERS[member.name]
+        try:
+            config = msgspec.convert(member.config, kind.config_type)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"member {member.name}: {error}") from error
+        fitted.append(fit_with_texts(kind, data, config, seed, reporter, texts))
+    return fitted
+
+
+def validation_split(data: Interactions, config: BlendConfig) -> Split | None:
+    """What weights are learned on; None when the data is too small for it."""
+    try:
+        if config.validation == "time":
+            return time_split(data, mask_seen=config.mask_seen)
+        cut = leave_last_out if config.validation == "leave-last-out" else held_out_share
+        return cut(data, mask_seen=config.mask_seen)
+    except InvalidRequest:
+        return None
+
+
+def _summed(
+    row: NDArray[np.int64], column: NDArray[np.int32], score: NDArray[np.float32], shape: tuple[int, int], k: int
+) -> Ranked:
+    """The k best of each row, triples of the same place added up."""
+    place, which = np.unique(row * shape[1] + column, return_inverse=True)
+    total = np.bincount(which, score, len(place)).astype(np.float32)
+    return ragged_top_k(place // shape[1], (place % shape[1]).astype(np.int32), total, shape[0], k)

@@ -1,0 +1,177 @@
+"""Any server that speaks OpenAI's chat completions over HTTP: vLLM, llama.cpp, a hosted model.
+
+Specification: POST {base}/v1/chat/completions of the OpenAI API; Retry-After as in RFC 9110, section 10.2.3.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from core.errors import ConfigurationError, TextModelUnavailable
+from core.telemetry import TEXT_TOKENS
+from models.text.generator import Generation, Limits, Prompt
+
+CONNECT_TIMEOUT_S = 5.0
+BACKOFF_S = 0.5  # before the first retry; doubles, plus or minus half
+MAX_WAIT_S = 30.0  # a server that asks for a longer pause is unavailable
+RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+ADVICE = {
+    400: "it refuses the request; HEADWATER_TEXT_MODEL may name a model that is no chat model",
+    401: "it refuses the key; set HEADWATER_TEXT_API_KEY",
+    403: "it refuses the key; set HEADWATER_TEXT_API_KEY",
+    404: "check HEADWATER_TEXT_ENDPOINT and that HEADWATER_TEXT_MODEL names a model it serves",
+}
+
+
+class _Said(msgspec.Struct):
+    content: str
+
+
+class _Choice(msgspec.Struct):
+    message: _Said
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int = 0
+
+
+class _Answer(msgspec.Struct):
+    """The part of a chat completion that is read."""
+
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class _Retriable(Exception):
+    """The request failed in a way that another try may heal; `wait_s` is what the server asked for."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class EndpointGenerator:
+    """TextGenerator over HTTP. Keeps `concurrency` requests in flight; safe to call from several threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        concurrency: int = 8,
+        attempts: int = 4,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """`base_url` with or without its final /v1. Each request is sent `attempts` times at most, and may be silent for
+        `timeout_s`. The key goes into the Authorization header and nowhere else. Opens no connection yet.
+
+        Raises ConfigurationError when `base_url` is no http(s) address.
+        """
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "HEADWATER_TEXT_ENDPOINT: give an http:// or https:// address, as in http://localhost:8000/v1"
+            )
+        base = base_url.rstrip("/").removesuffix("/v1")
+        self.name = model
+        self._url = f"{base}/v1/chat/completions"
+        self._shown = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname  # without user:password@
+        self._concurrency, self._attempts = concurrency, attempts
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=concurrency),
+        )
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        """See TextGenerator. The seed is passed on; whether the server honours it is its own affair.
+
+        Raises TextModelUnavailable when any request fails for good; the others are not awaited.
+        """
+        pool = ThreadPoolExecutor(
+            max_workers=max(1, min(self._concurrency, len(prompts))), thread_name_prefix="text-endpoint"
+        )
+        try:
+            pending = [pool.submit(self._complete, prompt, limits, seed) for prompt in prompts]
+            generations = [future.result() for future in pending]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        TEXT_TOKENS.labels("endpoint").inc(sum(generation.tokens for generation in generations))
+        return generations
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _complete(self, prompt: Prompt, limits: Limits, seed: int) -> Generation:
+        """One request with its retries."""
+        body = {
+            "model": self.name,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "max_tokens": limits.max_tokens,
+            "temperature": limits.temperature,
+            "seed": seed,
+            **({"stop": list(limits.stop)} if limits.stop else {}),
+        }
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._once(body)
+            except _Retriable as failure:
+                wait_s = failure.wait_s
+                if wait_s is None:
+                    wait_s = BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+                if attempt == self._attempts or wait_s > MAX_WAIT_S:
+                    raise TextModelUnavailable(
+                        f"text endpoint {self._shown}: {failure} (tried {attempt} times); is the server at "
+                        "HEADWATER_TEXT_ENDPOINT running?"
+                    ) from failure
+                time.sleep(wait_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _once(self, body: dict[str, object]) -> Generation:
+        try:
+            response = self._client.post(self._url, json=body)
+        except httpx.TimeoutException as error:
+            raise _Retriable(f"no answer in time ({type(error).__name__})") from error
+        except httpx.TransportError as error:
+            raise _Retriable(f"the connection failed ({error or type(error).__name__})") from error
+        if response.status_code in RETRIED:
+            raise _Retriable(f"answered {response.status_code}", _retry_after_s(response.headers.get("Retry-After")))
+        if response.status_code != 200:
+            advice = ADVICE.get(response.status_code, "that is no chat completion")
+            raise TextModelUnavailable(f"text endpoint {self._shown} answered {response.status_code}: {advice}")
+        try:
+            answer = msgspec.json.decode(response.content, type=_Answer)
+            choice = answer.choices[0]
+        except (msgspec.DecodeError, IndexError) as error:
+            raise _Retriable("what it answered is no chat completion") from error
+        return Generation(
+            text=choice.message.content,
+            tokens=answer.usage.completion_tokens if answer.usage else 0,
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+        )
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds of a Retry-After header, given as seconds or as a date; None when absent or unreadable."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
