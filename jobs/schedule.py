@@ -18,7 +18,7 @@ import procrastinate
 from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from core.errors import Conflict, DatabaseUnavailable, NotFound
+from core.errors import Conflict, DatabaseUnavailable, NotFound, TextModelUnavailable
 from core.store.database import Database
 from core.store.job_runs import JobRun
 from core.telemetry import JOB_RUNS, JOB_SECONDS
@@ -52,9 +52,14 @@ def train_models(context: JobContext, models: Sequence[str] = tuple(RECOMMENDERS
 
 
 def write_texts(context: JobContext, kind: str = "description", limit: int | None = None) -> str:
-    """Write missing and stale texts."""
+    """Write missing and stale texts: by the configured model, or by the template while that cannot be had."""
     settings = context.settings
-    generator = open_generator(settings, context.reporter) if settings.text_model or settings.text_endpoint else None
+    generator = None
+    if settings.text_model or settings.text_endpoint:
+        try:
+            generator = open_generator(settings, context.reporter)
+        except TextModelUnavailable as error:
+            log.warning("the template speaks instead: %s", error)
     return str(dict(generate(kind, limit or settings.generate_items, generator, context)))
 
 
