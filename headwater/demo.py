@@ -166,7 +166,9 @@ def show(url: str, store: Store) -> None:
         console.print(f"\n  ten recommendations for {user} ({answer['took_ms']:.1f} ms, models {answer['model']}):")
         _print_items(answer["items"], store)
         for text in store.contents.newest(1):
-            console.print(f"\n  a text, {text.status}, by {text.origin} {text.model}:")
+            console.print(
+                f"\n  a text, {text.status}, by {text.model if text.origin == 'model' else 'the ' + text.origin}:"
+            )
             say(f"   {text.text}")
         first_click(client, url, store, answer["items"])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from kafka import KafkaConsumer, TopicPartition
@@ -190,6 +191,30 @@ class Stream:
         if missing and now - self._last_made > METADATA_MS / 1000:
             ensure_topic(self._bootstrap, self.topic, self._partitions)
             self._last_made = now
+
+
+def offsets_from(bootstrap: str, topic: str, partitions: int, start: datetime | int) -> tuple[str, dict[int, int]]:
+    """The topic's id, and by partition the offset of the first message at or after `start`, a time or an offset.
+
+    Partitions with none so late are left out where that can be told. Raises BrokerUnavailable.
+    """
+    topic_id = ensure_topic(bootstrap, topic, partitions)
+    try:
+        consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=5_000, metrics_enabled=False
+        )
+        try:
+            places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
+            oldest = consumer.beginning_offsets(places)
+            if isinstance(start, int):
+                return topic_id, {place.partition: max(start, oldest[place]) for place in places}
+            found = consumer.offsets_for_times(dict.fromkeys(places, int(start.timestamp() * 1000)))
+        finally:
+            consumer.close()
+    except (KafkaError, OSError) as error:
+        raise unreachable(bootstrap, error) from error
+    # None so late: Kafka answers nothing, the embedded broker offset 0 with timestamp -1.
+    return topic_id, {place.partition: at.offset for place, at in found.items() if at is not None and at.timestamp >= 0}
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

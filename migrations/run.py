@@ -34,7 +34,7 @@ def revisions() -> list[str]:
 
 @contextmanager
 def _config(database_url: str, namespace: str) -> Iterator[Config]:
-    database = Database(database_url, namespace, pool=1, statement_timeout_s=0)
+    database = Database(database_url, namespace, pool=1, statement_timeout_s=0, lock_timeout_s=0)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     try:

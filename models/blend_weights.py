@@ -14,11 +14,11 @@ from models.metrics import Comparison, better, ndcg
 from models.protocols import Split
 from models.recommender import UserBatch, top_k
 
-CANDIDATES = 100  # best of each member that a target is ranked among
+CANDIDATES = 50  # best of each member that a target is ranked among
 ENTRIES_AT_ONCE = 4_000_000
 ROUNDS = 12
-FACTORS = (0.0, 0.5, 0.8, 0.9, 1.1, 1.25, 2.0)
-ADDED = (0.05, 0.2)
+STEPS = (-1.0, -0.5, -0.2, -0.1, 0.1, 0.25, 1.0)  # times the weight
+ADDED = (0.05, 0.2)  # whatever the weight
 NEGLIGIBLE = 0.01
 
 Parts = Callable[[UserBatch], list[NDArray[np.float32]]]
@@ -50,9 +50,12 @@ class Board:
 
     def values(self, weights: NDArray[np.float64], cutoff: int) -> NDArray[np.float64]:
         """(C,): the ndcg of each case."""
-        scores = self.parts @ weights.astype(np.float32)
+        return self.values_of(self.parts @ weights.astype(np.float32), cutoff)
+
+    def values_of(self, scores: NDArray[np.float32], cutoff: int) -> NDArray[np.float64]:
+        """(C,): the same from the scores (N,) of the candidates."""
         ahead = scores[self.candidate] >= np.repeat(scores[self.own], np.diff(self.indptr))
-        ranks = np.add.reduceat(ahead.astype(np.int64), self.indptr[:-1])
+        ranks = np.add.reduceat(ahead, self.indptr[:-1], dtype=np.int64)
         return ndcg(ranks, self.case_indptr, cutoff)
 
 
@@ -78,25 +81,29 @@ def _ascend(board: Board, cutoff: int, kept: NDArray[np.bool_]) -> NDArray[np.fl
     """(members,) float64: from the best member on, one weight at a time, while the mean over the `kept` cases rises."""
     members = board.parts.shape[1]
 
-    def value(weights: NDArray[np.float64]) -> float:
-        return float(board.values(weights, cutoff)[kept].mean())
+    def value(scores: NDArray[np.float32]) -> float:
+        return float(board.values_of(scores, cutoff)[kept].mean())
 
     starts = [*np.eye(members), np.full(members, 1 / members)]
-    figures = [value(start) for start in starts]
+    figures = [value(board.parts @ start.astype(np.float32)) for start in starts]
     weights, figure = starts[int(np.argmax(figures))], max(figures)
     for _ in range(ROUNDS):
-        before = figure
+        before, scores = figure, board.parts @ weights.astype(np.float32)
         for at in range(members):
-            for tried in {weights[at] * factor for factor in FACTORS} | {weights[at] + more for more in ADDED}:
-                changed = weights.copy()
-                changed[at] = tried
-                if changed.sum() > 0 and (reached := value(changed)) > figure:
-                    weights, figure = changed, reached
-        weights = weights / weights.sum()
+            own = board.parts[:, at]
+            for step in sorted({weights[at] * factor for factor in STEPS} | set(ADDED)):
+                if weights[at] + step < -1e-12 or weights.sum() + step <= 0:
+                    continue
+                if (reached := value(scores + np.float32(step) * own)) > figure:
+                    weights, figure = weights.copy(), reached
+                    weights[at] += step
+                    scores = scores + np.float32(step) * own
+        weights = np.maximum(weights, 0) / weights.sum()
         if figure - before < 1e-5:
             break
     weights[weights < NEGLIGIBLE] = 0
-    return weights / weights.sum()
+    normal: NDArray[np.float64] = weights / weights.sum()
+    return normal
 
 
 def _board(
@@ -165,7 +172,7 @@ def _joined(pieces: list[_Case]) -> Board:
         [np.tile(np.arange(start, start + size), n) for start, size, n in zip(first, sizes, targets, strict=True)]
     )
     return Board(
-        np.concatenate([piece.parts for piece in pieces]),
+        np.asfortranarray(np.concatenate([piece.parts for piece in pieces])),
         candidate,
         np.concatenate([[0], np.cumsum(np.repeat(sizes, targets))]),
         own,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ ROWS_AT_ONCE = 1024
 Texts = Mapping[str, str]
 
 
-@runtime_checkable
-class TextReader(Protocol):
+class TextReader(Recommender, Protocol):
     """A recommender whose `fit` also takes `texts`: what is written about each item, by external id. Ids without are fine."""
 
     reads_texts: ClassVar[bool]
@@ -47,10 +46,9 @@ def fit_with_texts(
     texts: Texts | None = None,
 ) -> Recommender:
     """Fit any recommender, handing `texts` to it if it reads them."""
-    if issubclass(kind, TextReader):
-        found: Recommender = kind.fit(data, config, seed, reporter, texts=texts)
-        return found
-    return kind.fit(data, config, seed, reporter)
+    if not getattr(kind, "reads_texts", False):
+        return kind.fit(data, config, seed, reporter)
+    return cast(type[TextReader], kind).fit(data, config, seed, reporter, texts)
 
 
 def words(text: str) -> list[str]:

@@ -54,11 +54,6 @@ def backend(variable: str) -> str:
     return "container" if docker_answers() else "embedded"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python 3.0.12 reads its schemas with functions of importlib.resources that Python 3.11 deprecates.
-    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
-
-
 def pytest_report_header() -> str:
     return (
         f"services: Postgres {backend('HEADWATER_TEST_DATABASE_URL')} (HEADWATER_TEST_DATABASE_URL), "

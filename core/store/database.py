@@ -33,10 +33,18 @@ def database_url(text: str) -> URL:
 class Database:
     """An engine on one namespace. Connections and transactions raise DatabaseUnavailable when Postgres is away."""
 
-    def __init__(self, url: str, namespace: str, *, pool: int = 8, statement_timeout_s: float = 60) -> None:
+    def __init__(
+        self, url: str, namespace: str, *, pool: int = 8, statement_timeout_s: float = 60, lock_timeout_s: float = 5
+    ) -> None:
         self.url = database_url(url)
         self.namespace = namespace
-        options = f"-csearch_path={namespace} -cstatement_timeout={int(statement_timeout_s * 1000)} -cTimeZone=UTC"
+        options = {
+            "search_path": namespace, "TimeZone": "UTC", "statement_timeout": int(statement_timeout_s * 1000),
+            "lock_timeout": int(lock_timeout_s * 1000),  # shorter than a stop may take
+            # A transaction whose client is gone must not keep its locks for hours.
+            "idle_in_transaction_session_timeout": 60_000, "tcp_keepalives_idle": 15, "tcp_keepalives_interval": 5,
+            "tcp_keepalives_count": 3,
+        }  # fmt: skip
         self.engine = sa.create_engine(
             self.url,
             pool_size=pool,
@@ -44,7 +52,8 @@ class Database:
             pool_timeout=5,
             pool_pre_ping=True,
             connect_args={
-                "options": options, "connect_timeout": 3, "application_name": APPLICATION,
+                "options": " ".join(f"-c{name}={value}" for name, value in options.items()),
+                "connect_timeout": 3, "application_name": APPLICATION,
                 "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
             },
         )  # fmt: skip

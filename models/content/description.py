@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 
-from models.content.facts import Form, check, is_english
+from models.content.facts import Form, check, is_english, universal
 from models.content.grammar import article
 from models.content.kind import ItemFacts, Style, Violation
 from models.text.generator import Message, Prompt
@@ -83,7 +83,7 @@ class Description:
 
     def check(self, text: str, facts: ItemFacts) -> list[Violation]:
         """See facts.check."""
-        return check(text, facts, Form(min_chars=12, max_chars=400, max_sentences=2))
+        return check(text, facts, Form(max_chars=400, max_sentences=2))
 
     def fallback(self, facts: ItemFacts) -> str:
         """ "Toy Story (1995) is an animation, children's and comedy film.": the fullest wording that passes the check."""
@@ -111,14 +111,15 @@ def _sentences(facts: ItemFacts) -> list[str]:
         texts.append(f"{dated} belongs to {_and(facts.labels)}.")
     if facts.year:
         texts.append(f"{name} is {article(facts.noun)} {facts.noun} released in {facts.year}.")
-    return [*texts, f"{name} is part of this catalogue.", f"This {facts.noun} is part of this catalogue."]
+    return [*texts, f"{name} is part of this catalogue.", universal(facts)]
 
 
 def _list(facts: ItemFacts) -> list[str]:
-    """For facts in another language: a list has no grammar to get wrong."""
-    name = facts.names[0] if facts.names else f"{facts.item}"
-    dated = f"{name} ({facts.year})" if facts.year else name
-    return [f"{dated}: {', '.join(facts.labels)}." if facts.labels else f"{dated}.", f"{dated}.", f"{name}."]
+    """For facts in another language: a list has no grammar to get wrong. A dash where there is nothing to say."""
+    name = facts.names[0] if facts.names else ""
+    dated = " ".join(part for part in (name, f"({facts.year})" if facts.year else "") if part)
+    full = ": ".join(part for part in (dated, ", ".join(facts.labels)) if part)
+    return [*(f"{text}." for text in (full, dated, name) if text), "–"]
 
 
 def _and(parts: tuple[str, ...]) -> str:

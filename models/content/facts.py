@@ -23,8 +23,7 @@ from models.content.words import (
     INSTRUCTION,
     LINK,
     MARKUP,
-    NEUTRAL_PHRASES,
-    NEUTRAL_WORDS,
+    PART_OF,
     SAME_NOUN,
 )  # fmt: skip
 
@@ -49,7 +48,6 @@ REASONS = {
 class Form:
     """The outer limits of a kind's texts."""
 
-    min_chars: int = 12
     max_chars: int = 300
     max_sentences: int = 2
 
@@ -60,10 +58,15 @@ def check(text: str, facts: ItemFacts, form: Form = Form()) -> list[Violation]:
     The words of the allow-list are English. Facts in another language support their own name, year, categories and
     attributes only, so a text in that language is a list of those.
     """
+    if text == universal(facts):
+        return []
+    if not text.strip() or len(text) > form.max_chars:
+        reason = f"is {len(text)} characters long; 1 to {form.max_chars} are allowed"
+        return [Violation((0, len(text)), text[:MAX_CLAIM_CHARS], reason, "form")]
     text = straight(text)
     english = is_english(facts.locale)
     tokens = _tagged(text, facts, english)
-    found = [*_outside(text, form), *_between(text, tokens), *_unsupported(tokens, facts)]
+    found = [*_outside(text), *_between(text, tokens), *_unsupported(tokens, facts)]
     if english:
         found += grammar.check(text, tokens, facts, form.max_sentences)
     elif facts.names and not any(token.tag == "title" for token in tokens):
@@ -74,20 +77,18 @@ def check(text: str, facts: ItemFacts, form: Form = Form()) -> list[Violation]:
     return sorted(dict.fromkeys(found), key=lambda violation: (violation.span, violation.rule))
 
 
+def universal(facts: ItemFacts) -> str:
+    """The one English sentence that is true of every item, whatever its title does to any other."""
+    return f"This {facts.noun} is part of this catalogue."
+
+
 def is_english(locale: str) -> bool:
     """Whether `locale` ("en", "en-GB", "EN_us") is English; an empty one is taken for it."""
     return re.split(r"[-_]", locale.lower())[0] in ("", "en", "eng")
 
 
-def _outside(text: str, form: Form) -> Iterator[Violation]:
-    """Length, control characters, links, markup, instructions: whatever stands, it is refused."""
-    if not form.min_chars <= len(text) <= form.max_chars:
-        yield Violation(
-            (0, len(text)),
-            text,
-            f"is {len(text)} characters long; {form.min_chars} to {form.max_chars} are allowed",
-            "form",
-        )
+def _outside(text: str) -> Iterator[Violation]:
+    """Control characters, links, markup, instructions: whatever stands, it is refused."""
     for position, character in enumerate(text):
         if not character.isprintable():
             yield Violation((position, position + 1), character, "is a control or invisible character", "form")
@@ -155,7 +156,6 @@ def _name_marked(text: str, facts: ItemFacts) -> list[Token]:
 def _single_words(facts: ItemFacts, english: bool) -> dict[str, str]:
     words: dict[str, str] = {}
     if english:
-        words |= dict.fromkeys(FUNCTION_WORDS, "function") | dict.fromkeys(NEUTRAL_WORDS, "neutral")
         for noun in (facts.noun, "title", *SAME_NOUN.get(facts.noun, ())):
             words |= {noun: "noun", f"{noun}s": "noun"}
     if facts.year is not None:
@@ -167,7 +167,7 @@ def _phrases(facts: ItemFacts, english: bool) -> dict[tuple[str, ...], tuple[str
     """Words in order -> (tag, fact): the categories in their forms, attributes beside their names, neutral phrases."""
     phrases: dict[tuple[str, ...], tuple[str, str]] = {}
     if english:
-        phrases |= dict.fromkeys(NEUTRAL_PHRASES, ("neutral", ""))
+        phrases |= {tuple(words.split()): ("function", "") for words in PART_OF}
     for name, value in facts.attributes.items():
         said, key = spoken(str(value)), spoken(name.replace("_", " "))
         if not said or not key or key in (("type",), ("year",)):
@@ -186,7 +186,7 @@ def _forms(label: str) -> set[tuple[str, ...]]:
     forms: set[tuple[str, ...]] = set()
     for part in (label, *re.split(r"[&/,>|]|\band\b", label)):
         words = spoken(part)
-        if not words or (part != label and all(word in FUNCTION_WORDS | NEUTRAL_WORDS for word in words)):
+        if not words or (part != label and all(word in FUNCTION_WORDS for word in words)):
             continue
         *head, last = words
         known = CATEGORY_FORMS.get(" ".join(words), ())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from models.content.kind import ItemFacts, Violation
-from models.content.words import FUNCTION_WORDS, GENRE_NOUNS, JOINING, OPEN_ENDED, VERBS
+from models.content.words import FOLLOWING, JOINING, PART_OF, PARTS, VERBS, WORKS
 
 MAX_MENTIONS = 2
 GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\s\s")
@@ -18,7 +18,7 @@ GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\
 class Token:
     """A word, or several that one fact supports.
 
-    `word` is lower case, `raw` as written, [start, end) in the text. `tag` is title, year, category, fact, noun, neutral,
+    `word` is lower case, `raw` as written, [start, end) in the text. `tag` is title, year, category, fact, noun,
     function, or "" when nothing supports it; `fact` names the category or attribute that does.
     """
 
@@ -28,6 +28,13 @@ class Token:
     end: int
     tag: str
     fact: str
+
+    @property
+    def part(self) -> str:
+        """Its part in the sentence, as words.FOLLOWING names them; "" for an unsupported word."""
+        if self.tag == "category" and self.word.startswith("for "):
+            return "audience"
+        return PART_OF[self.word] if self.tag == "function" else self.tag
 
 
 def check(text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int) -> Iterator[Violation]:
@@ -40,8 +47,9 @@ def check(text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int) 
     yield from _mentions(tokens, facts)
     for sentence in sentences:
         yield from _complete(text, sentence)
+        yield from _order(text, sentence)
         for index in range(len(sentence)):
-            for rule in (_ranking, _place, _definite, _article, _headless, _doubled):
+            for rule in (_ranking, _place, _definite, _article, _headless):
                 yield from rule(text, sentence, index)
     yield from _repeated(tokens)
 
@@ -97,17 +105,29 @@ def _mentions(tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
 
 
 def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
-    """A verb, an end, and two categories where two are joined."""
-    last = sentence[-1]
-    verbs = (word for token in sentence if token.tag in ("function", "neutral", "fact") for word in token.word.split())
-    if not any(verb in VERBS for verb in verbs):
-        yield _at(text, sentence[0].start, last.end, "is no complete sentence: it has no verb", "form")
-    if last.tag in ("function", "neutral") and last.word.split()[-1] in OPEN_ENDED:
-        yield _of(last, "breaks off", "form")
+    """A verb, and two categories where two are joined."""
+    verbs = (token.word for token in sentence if token.tag == "function")
+    in_facts = (word for token in sentence if token.tag == "fact" for word in token.word.split())
+    if not any(verb in VERBS for verb in (*verbs, *in_facts)):
+        yield _at(text, sentence[0].start, sentence[-1].end, "is no complete sentence: it has no verb", "form")
     categories = {token.fact for token in sentence if token.tag == "category"}
     for token in sentence:
-        if token.tag in ("function", "neutral") and token.word in JOINING and len(categories) < 2:
+        if token.tag == "function" and token.word in JOINING and len(categories) < 2:
             yield _of(token, "joins what is only one category", "claim")
+
+
+def _order(text: str, sentence: list[Token]) -> Iterator[Violation]:
+    """Each word may follow the one before it. Around an unsupported word nothing is said: it is refused anyway."""
+    before, end = "start", sentence[0].start
+    for token in (*sentence, None):
+        gap = text[end : token.start] if token else ""
+        marks = ["comma"] if any(mark in gap for mark in ",:;") else ["bracket"] if "(" in gap else []
+        for part in (*marks, token.part if token else "end"):
+            if before and part and part not in FOLLOWING[before]:
+                start, stop = max(0, text.rfind(" ", 0, max(0, end - 1)) + 1), token.end if token else end
+                yield _at(text, start, stop, "is no English" if token else "breaks off", "form")
+            before = part
+        end = token.end if token else end
 
 
 def _ranking(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
@@ -118,7 +138,7 @@ def _ranking(text: str, sentence: list[Token], index: int) -> Iterator[Violation
     if lead.tag == "year" or lead.word == "year":
         span = (token.start, lead.end)
         yield Violation(span, text[slice(*span)], "ranks it within a year", "superlative")
-    elif lead.tag not in ("category", "fact", "noun", "title") and lead.word not in GENRE_NOUNS:
+    elif lead.tag not in ("category", "fact", "noun", "title") and lead.word not in PARTS["genre"]:
         yield _of(token, "leads to nothing the facts state", "claim")
 
 
@@ -142,7 +162,7 @@ def _lead(sentence: list[Token], index: int) -> Token | None:
 def _lists_genres(after: list[Token]) -> bool:
     """Whether only categories and their joints stand before the word "genre" or one like it."""
     for token in after:
-        if token.word in GENRE_NOUNS:
+        if token.word in PARTS["genre"]:
             return True
         if token.tag not in ("category", "function"):
             return False
@@ -165,7 +185,7 @@ def article(word: str) -> str:
 
 def _article(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
     pair = sentence[index : index + 2]
-    if len(pair) < 2 or pair[0].word not in ("a", "an") or pair[1].tag not in ("category", "noun", "neutral"):
+    if len(pair) < 2 or pair[0].word not in ("a", "an") or pair[1].part not in ("category", "noun", "blend", "genre"):
         return
     if pair[0].word != article(pair[1].word):
         yield Violation(
@@ -174,32 +194,22 @@ def _article(text: str, sentence: list[Token], index: int) -> Iterator[Violation
 
 
 def _headless(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
-    """ "is a crime and thriller": a list of categories after an article needs the noun it describes."""
+    """ "is a war", "is a crime and thriller": after an article the categories describe a noun, or the last is one itself."""
     if sentence[index].word not in ("a", "an"):
         return
-    last = index
-    while last + 1 < len(sentence) and (sentence[last + 1].tag == "category" or sentence[last + 1].word == "and"):
-        last += 1
-    after = sentence[last + 1] if last + 1 < len(sentence) else None
-    listed = text[sentence[index].end : sentence[last].end]
-    headed = after is not None and (after.tag == "noun" or after.word in GENRE_NOUNS)
-    if ("," in listed or " and " in listed) and not headed:
-        yield Violation((sentence[index].start, sentence[last].end), text[sentence[index].start : sentence[last].end],
-                        "describes nothing: the noun is missing", "form")  # fmt: skip
-
-
-def _doubled(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
-    """ "and and", "is a of": two joints in a row."""
-    pair = sentence[index : index + 2]
-    if len(pair) < 2:
+    run = [sentence[index]]
+    for token in sentence[index + 1 :]:
+        if token.part not in ("category", "and"):
+            break
+        run.append(token)
+    categories = [token for token in run if token.part == "category"]
+    after = sentence[index + len(run)] if index + len(run) < len(sentence) else None
+    if not categories or (after and after.part in ("noun", "genre", "blend", "fact")):
         return
-    same = pair[0].word == pair[1].word
-    joints = all(
-        token.word in FUNCTION_WORDS - {"it", "this", "that", "which", "is", "was", "as", "well"} for token in pair
-    )
-    dangling = joints and pair[1].word not in ("a", "an", "the", "both", "its") and pair[0].word not in ("and", "also")
-    if same or dangling or (pair[0].word in ("a", "an", "the") and pair[1].tag == "function"):
-        yield Violation((pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "is no English", "form")
+    span = (run[0].start, categories[-1].end)
+    listed = any(mark in text[slice(*span)] for mark in (",", " and "))
+    if listed or categories[-1].word not in WORKS:
+        yield Violation(span, text[slice(*span)], "describes nothing: the noun is missing", "form")
 
 
 def _repeated(tokens: list[Token]) -> Iterator[Violation]:

@@ -15,9 +15,13 @@ from typing import Any, Protocol
 import msgspec
 
 from models.content import titles
+from models.content.words import ADDRESSING, CLAIMS, FUNCTION_WORDS
 from models.text.generator import Prompt
 
 DEFAULT_NOUN = "title"
+NO_NOUN = (
+    FUNCTION_WORDS | ADDRESSING | frozenset().union(*(words for rule, words in CLAIMS.items() if rule != "category"))
+)
 
 Value = str | int | float
 
@@ -64,7 +68,7 @@ class ItemFacts:
     def noun(self) -> str:
         """What the item is called in a sentence: its attribute `type` where that is one plain word, else "title"."""
         stated = str(self.attributes.get("type", "")).strip().lower()
-        return stated if re.fullmatch(r"[a-z]{3,20}", stated) else DEFAULT_NOUN
+        return stated if re.fullmatch(r"[a-z]{3,20}", stated) and stated not in NO_NOUN else DEFAULT_NOUN
 
     @cached_property
     def names(self) -> tuple[str, ...]:

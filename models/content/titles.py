@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from models.content.words import FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NEUTRAL_WORDS, NO_CATEGORY
+from models.content.words import FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NO_CATEGORY
 
 YEAR = r"1[5-9]\d\d|20\d\d"
 BRACKETED_YEAR = re.compile(rf"\s*\(({YEAR})\)")
@@ -17,14 +17,16 @@ TRAILING_ARTICLE = re.compile(rf"^(?P<rest>.+), (?P<article>{ARTICLES})$", re.IG
 MAX_TITLE_CHARS = 120
 MAX_CATEGORY_CHARS = 40
 MAX_CATEGORIES = 6
+READ_TIMES = 8
+SPEAKABLE = re.compile(r"(?:[^\W_]|[ '&/-])+")
 
 
 def plain(text: str, max_chars: int) -> str:
     """`text` on one line in NFC without links, markup and control characters; "" when it speaks to a language model.
 
-    Longer texts end at a word with "…", within `max_chars`.
+    Longer texts end at a word with "…", within `max_chars`; what lies far beyond that is not even read.
     """
-    text = unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", text[: READ_TIMES * max_chars])
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
     if INSTRUCTION.search(text):
         return ""
@@ -49,8 +51,8 @@ def names(title: str, dated: bool = False) -> tuple[str, ...]:
     while dated and (found := BRACKETED_END.match(main)):
         main = found["main"]
         aliases.append(_article_first(found["alias"]))
-    shown = (_article_first(main), *reversed(aliases), _article_first(whole))
-    return tuple(dict.fromkeys(name for name in shown if sum(c.isalnum() for c in name) > 1 or name == main))
+    others = [name for name in (*reversed(aliases), _article_first(whole)) if sum(c.isalnum() for c in name) > 1]
+    return tuple(dict.fromkeys((_article_first(main), *others))) if main else ()
 
 
 def _article_first(title: str) -> str:
@@ -63,13 +65,16 @@ def _article_first(title: str) -> str:
 
 
 def labels(categories: Sequence[str]) -> tuple[str, ...]:
-    """The categories as they read inside a sentence ("Film-Noir" -> "film-noir"), without empty, unknown and unsafe ones."""
+    """The categories as they read inside a sentence ("Film-Noir" -> "film-noir"), without empty, unknown and unsafe ones.
+
+    One with characters other than letters, digits and ' & / - is left out: it could end the sentence it stands in.
+    """
     kept: dict[str, str] = {}
     for category in categories:
-        label = plain(category, MAX_CATEGORY_CHARS)
+        label = straight(plain(category, MAX_CATEGORY_CHARS)).replace(",", "")
         words = spoken(label)
-        says_something = any(word not in FUNCTION_WORDS and word not in NEUTRAL_WORDS for word in words)
-        if says_something and " ".join(words) not in NO_CATEGORY and not label.endswith("…"):
+        says_something = any(word not in FUNCTION_WORDS for word in words)
+        if says_something and " ".join(words) not in NO_CATEGORY and SPEAKABLE.fullmatch(label):
             kept.setdefault(" ".join(words), " ".join(_lower(word) for word in label.split(" ")))
     return tuple(kept.values())[:MAX_CATEGORIES]
 

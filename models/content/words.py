@@ -9,24 +9,85 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Say nothing by themselves. Deliberately few: "about", "for", "by", "during" would each open a new claim.
-FUNCTION_WORDS = _set("a an the and also both is was are it its this that which with as well in of from")
+# What claims nothing by itself, by its part in a sentence. Deliberately few: "about", "for", "by", "during" would each
+# open a new claim. A phrase counts as one word.
+PARTS: dict[str, tuple[str, ...]] = {
+    "article": ("a", "an", "the"),
+    "this": ("this", "its"),
+    "and": ("and",),
+    "also": ("also",),
+    "both": ("both",),
+    "be": ("is", "was"),
+    "it": ("it",),
+    "that": ("that", "which"),
+    "with": ("with",),
+    "as": ("as",),
+    "well": ("well",),
+    "in": ("in",),
+    "of": ("of",),
+    "from": ("from",),
+    "joins": ("combines", "blends", "mixes", "features", "includes"),
+    "joining": ("combining", "blending", "mixing", "featuring", "including"),
+    "blend": ("blend", "mix", "combination"),
+    "released": ("released",),
+    "came": ("came out", "appeared"),
+    "belongs": ("belongs to", "falls into", "falls under"),
+    "belonging": ("belonging to", "listed under"),
+    "listed": ("listed",),
+    "genre": ("genre", "genres", "category", "categories", "element", "elements"),
+    "year-word": ("year",),
+    "whole": ("part of this catalogue",),
+}
 
-# Neutral in a catalogue: they place a category or a year and claim nothing else.
-NEUTRAL_WORDS = _set(
-    "released appeared combines combining blends blending mixes mixing blend mix combination features featuring includes "
-    "including belongs belonging falls listed genre genres category categories element elements year"
+# Which parts may follow which: the grammar of a catalogue sentence. Besides PARTS there are title, year, category,
+# "audience" (a category that begins with "for"), noun, fact, comma (also : and ;), bracket, start and end.
+FOLLOWING: dict[str, frozenset[str]] = {
+    part: _set(after)
+    for part, after in {
+        "start": "title it article this released belonging",
+        "title": "end comma bracket and be joins released came belongs with fact",
+        "bracket": "year",
+        "year": "end comma and be joins released came belongs that with category noun",
+        "category": "end comma and category noun genre blend that with from released as title audience fact",
+        "audience": "end comma and noun from released that with",
+        "noun": "end comma and that with from released in of joining be joins came belongs belonging title audience fact as",
+        "genre": "end comma and of that from with in category",
+        "fact": "end comma and noun genre from with that be",
+        "comma": "title category article and also both be joins joining released came belongs belonging that with it from as"
+        " audience",
+        "article": "category noun genre blend year year-word fact title",
+        "this": "noun genre fact",
+        "and": "category article also both be joins joining it released came belongs audience",
+        "also": "article be joins belongs in",
+        "both": "category article",
+        "be": "article both also released in from belonging listed whole",
+        "joins": "category both genre fact",
+        "joining": "category both genre",
+        "it": "be joins came belongs also",
+        "that": "be joins came belongs also",
+        "with": "category article both genre",
+        "as": "article well",
+        "well": "as",
+        "in": "year article year-word category both",
+        "of": "category article both genre",
+        "from": "year article year-word",
+        "blend": "of",
+        "released": "in",
+        "came": "in",
+        "belongs": "article category both",
+        "belonging": "article category both",
+        "listed": "as",
+        "year-word": "year",
+        "whole": "end comma and",
+    }.items()
+}
+
+FUNCTION_WORDS = frozenset(word for words in PARTS.values() for phrase in words for word in phrase.split())
+PART_OF = {phrase: part for part, phrases in PARTS.items() for phrase in phrases}
+VERBS = frozenset(phrase for part in ("be", "joins", "came", "belongs") for phrase in PARTS[part])
+JOINING = frozenset((*PARTS["joins"], *PARTS["joining"], *PARTS["blend"], "both")) - _set(
+    "features includes featuring including"
 )
-NEUTRAL_PHRASES = (
-    ("belongs", "to"), ("belonging", "to"), ("came", "out"), ("falls", "into"), ("falls", "under"), ("listed", "under"),
-    ("part", "of", "this", "catalogue"),
-)  # fmt: skip
-
-# A sentence needs one of these, may not end on any of those, and joining takes two categories.
-VERBS = _set("is was are appeared combines blends mixes features includes belongs falls came")
-JOINING = _set("combines combining blends blending mixes mixing blend mix combination both")
-OPEN_ENDED = FUNCTION_WORDS | JOINING | _set("features featuring includes including to into under")
-GENRE_NOUNS = _set("genre genres category categories elements")
 
 # Other nouns for the same thing.
 SAME_NOUN = {"film": ("movie",), "movie": ("film",)}
@@ -44,6 +105,9 @@ CATEGORY_FORMS: dict[str, tuple[str, ...]] = {
     "film noir": ("noir",),
     "documentary": ("documentary",),
 }
+
+# Categories that are also what such a work is called: "a comedy", but not "a war".
+WORKS = _set("comedy documentary drama musical mystery romance satire thriller western")
 
 # Categories that are none.
 NO_CATEGORY = frozenset(("", "unknown", "none", "n a", "na", "other", "misc", "uncategorized", "no genres listed"))
@@ -83,22 +147,24 @@ CLAIMS: dict[str, frozenset[str]] = {
 # Speaks to the reader or of the writer: no place in a catalogue, whatever the facts say.
 ADDRESSING = _set("i i'm me my we our us you your you'll please sorry sure click buy subscribe here's")
 
-# What only an instruction to a model, or an answer to one, would say.
+# What only an instruction to a model, or an answer to one, would say. Like LINK, bounded everywhere: the text is
+# whatever someone put into a catalogue, and no part of it may take more than linear time.
+_GAP, _WORDS = r"\W{1,12}", r"(?:\w{1,30}\W{1,12}){0,3}"
 INSTRUCTION = re.compile(
-    r"(?:ignor|disregard|forget|overrid|bypass)\w*\W+(?:\w+\W+){0,3}(?:instruction|previous|prior|above|rule|prompt|order)\w*"
-    r"|(?:previous|prior|above|following|these|your|new)\W+instructions?"
-    r"|system\W+(?:prompt|message|override)|(?:reveal|print|show|repeat|output|leak)\W+(?:\w+\W+){0,3}"
-    r"(?:prompt|instruction|password|secret|credential|api\W?key|token)"
-    r"|you\W+are\W+(?:now|an?\W+(?:ai|assistant|chatbot|language))|as\W+an?\W+(?:ai|language)\b|language\W+model"
-    r"|act\W+as\W+(?:an?|if|the)\b|jailbreak|developer\W+mode|do\W+anything\W+now|api\W?key|<\|\w*\|?>?|\[/?inst\]"
-    r"|\b(?:system|assistant|user)\s*:|(?:other|another|previous)\W+(?:user|customer)",
+    rf"(?:ignor|disregard|forget|overrid|bypass)\w{{0,6}}{_GAP}{_WORDS}(?:instruction|previous|prior|above|rule|prompt|order)s?"
+    rf"|(?:previous|prior|above|following|these|your|new){_GAP}instructions?|system{_GAP}(?:prompt|message|override)"
+    rf"|(?:reveal|print|show|repeat|output|leak){_GAP}{_WORDS}(?:prompt|instruction|password|secret|credential|api\W?key|token)"
+    rf"|you{_GAP}are{_GAP}(?:now|an?{_GAP}(?:ai|assistant|chatbot|language))\b|as{_GAP}an?{_GAP}(?:ai|language)\b"
+    rf"|language{_GAP}model|act{_GAP}as{_GAP}(?:an?|if|the)\b|jailbreak|developer{_GAP}mode|do{_GAP}anything{_GAP}now"
+    rf"|api\W?key|<\|\w{{0,20}}\|?>?|\[/?inst\]|\b(?:system|assistant|user)\s{{0,3}}:"
+    rf"|(?:other|another|previous){_GAP}(?:user|customer)",
     re.IGNORECASE,
 )
 
 LINK = re.compile(
-    r"\w+://\S*|\bwww\.\S*|\bmailto:\S*|\S+@\S+|\b(?:javascript|data|vbscript):\S*"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|io|dev|app|info|biz|ru|cn|de|fr|uk|eu|us|co|ai|xyz|top|site|shop|online|example"
-    r"|test|invalid|local|onion)\b\S*|\b[\w-]+\.[\w.-]+/\S*",
+    r"\b\w{1,20}://\S*|\bwww\.\S*|\bmailto:\S*|[\w.+-]{1,64}@[\w-]\S*|\b(?:javascript|data|vbscript):\S*"
+    r"|\b[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.(?:com|net|org|io|dev|app|info|biz|ru|cn|de|fr|uk|eu|us|co|ai|xyz|top|site|shop"
+    r"|online|example|test|invalid|local|onion)\b\S*|\b[\w-]{1,63}\.[\w.-]{1,63}/\S*",
     re.IGNORECASE,
 )
 # Refused wherever it stands, a title included; outside titles the checker allows plain punctuation only.
