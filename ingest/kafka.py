@@ -128,6 +128,7 @@ class Stream:
 
     def rejoin(self) -> None:
         """Leave the group and join it again: to learn from the group which partitions are really ours."""
+        self._settle()
         self._consumer.unsubscribe()
         self.waiting, self.placed, self.cut = set(), set(), set()
         self._consumer.subscribe([self.topic], listener=self._listener)
@@ -147,7 +148,8 @@ class Stream:
             raise unreachable(self._bootstrap, error) from error
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once, and disconnect."""
+        """Leave the group, so that others take over at once, and disconnect. Takes two LEAVE_MS at most."""
+        self._settle()
         try:
             self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
         except KafkaError as error:
@@ -158,6 +160,23 @@ class Stream:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _settle(self) -> None:
+        """Before leaving: see a rebalance that is under way to its end, or else leave without a word.
+
+        The embedded broker never forgets a leader that says good-bye in the middle of one; nobody can join any more.
+        One that just disconnects is forgotten when its session ends.
+        """
+        coordinator, end = self._consumer._coordinator, time.monotonic() + LEAVE_MS / 1000
+        self.hold()
+        try:
+            while not coordinator.stable() or coordinator.need_rejoin():
+                if time.monotonic() > end:
+                    coordinator.reset_generation()
+                    return
+                self._consumer.poll(50)
+        except KafkaError:
+            coordinator.reset_generation()
 
     def _wait_for_place(self, partitions: set[int]) -> None:
         self._consumer.pause(*(TopicPartition(self.topic, partition) for partition in partitions))

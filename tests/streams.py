@@ -14,7 +14,9 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 def event(number: int, body: Body, *, minutes: float | None = None, source: str = "/test") -> Event:
     """Event `number` of a source, dated that many minutes after EPOCH unless told otherwise."""
-    return Event(str(number), source, type_of(body), EPOCH + timedelta(minutes=number if minutes is None else minutes), body)
+    return Event(
+        str(number), source, type_of(body), EPOCH + timedelta(minutes=number if minutes is None else minutes), body
+    )
 
 
 def view(number: int, user: str, item: str, kind: str = "view", value: float | None = None) -> Event:

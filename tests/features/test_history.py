@@ -14,7 +14,9 @@ from tests.streams import EPOCH, Writer, view
 def test_a_live_history_is_oldest_first_in_the_models_rows_without_unknown_items(settings: Settings) -> None:
     items = IdTable(np.array(["i1", "i2", "i3"], dtype=np.object_))
     with open_store(settings) as store:
-        Writer(store).write([view(1, "ann", "i3"), view(2, "ann", "new"), view(3, "ann", "i1", "purchase"), view(4, "bob", "i2")])
+        Writer(store).write(
+            [view(1, "ann", "i3"), view(2, "ann", "new"), view(3, "ann", "i1", "purchase"), view(4, "bob", "i2")]
+        )
         history = store.history.history("ann", 10)
     rows, times, weights = live_history(history.events, items, DEFAULT_KIND_WEIGHTS)
     assert rows.tolist() == [2, 0]
@@ -25,7 +27,12 @@ def test_a_live_history_is_oldest_first_in_the_models_rows_without_unknown_items
 
 
 def test_live_and_trained_histories_weigh_the_same(settings: Settings) -> None:
-    events = [view(1, "ann", "a", "rating", 4), view(2, "ann", "b", "dislike"), view(3, "ann", "c", "purchase", -1), view(4, "ann", "d", "odd")]
+    events = [
+        view(1, "ann", "a", "rating", 4),
+        view(2, "ann", "b", "dislike"),
+        view(3, "ann", "c", "purchase", -1),
+        view(4, "ann", "d", "odd"),
+    ]
     with open_store(settings) as store:
         Writer(store).write(events)
         history = store.history.history("ann", 10)

@@ -48,7 +48,11 @@ def test_without_services_the_message_says_how_to_start_them(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("variable", "value", "named"),
-    [("HEADWATER_PORT", "99999", "port"), ("HEADWATER_NAMESPACE", "No Way", "HEADWATER_NAMESPACE"), ("HEADWATER_CONFIG", "/nowhere.toml", "/nowhere.toml")],
+    [
+        ("HEADWATER_PORT", "99999", "port"),
+        ("HEADWATER_NAMESPACE", "No Way", "HEADWATER_NAMESPACE"),
+        ("HEADWATER_CONFIG", "/nowhere.toml", "/nowhere.toml"),
+    ],
 )
 def test_a_wrong_setting_is_named(variable: str, value: str, named: str, tmp_path: Path) -> None:
     answer = headwater("status", HEADWATER_HOME=str(tmp_path), **{variable: value})
@@ -59,7 +63,10 @@ def test_a_wrong_setting_is_named(variable: str, value: str, named: str, tmp_pat
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
     answer = headwater(
-        "status", HEADWATER_HOME=str(tmp_path), HEADWATER_DATABASE_URL="postgresql://ann:s3cret@127.0.0.1:1/x", HEADWATER_KAFKA_BOOTSTRAP="127.0.0.1:1"
+        "status",
+        HEADWATER_HOME=str(tmp_path),
+        HEADWATER_DATABASE_URL="postgresql://ann:s3cret@127.0.0.1:1/x",
+        HEADWATER_KAFKA_BOOTSTRAP="127.0.0.1:1",
     )
     assert answer.returncode == 75
     assert "127.0.0.1:1" in answer.stderr
@@ -83,7 +90,9 @@ def test_train_evaluate_and_roll_back(settings: Settings) -> None:
     for version in (1, 2):
         trained = headwater("train", "popularity", "--json", settings=settings)
         assert trained.returncode == 0, trained.stderr
-        assert [(one["name"], one["version"], one["state"]) for one in json.loads(trained.stdout)] == [("popularity", version, "live")]
+        assert [(one["name"], one["version"], one["state"]) for one in json.loads(trained.stdout)] == [
+            ("popularity", version, "live")
+        ]
     assert "popularity v1 is live again" in headwater("rollback", "popularity", settings=settings).stdout
     evaluated = headwater("evaluate", "--models", "popularity,transitions", settings=settings)
     assert evaluated.returncode == 0, evaluated.stderr
@@ -94,9 +103,18 @@ def test_train_evaluate_and_roll_back(settings: Settings) -> None:
     assert "no version 9" in nothing.stderr
 
 
-def test_publishing_a_file_with_a_bad_line_names_the_line_and_publishes_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_publishing_a_file_with_a_bad_line_names_the_line_and_publishes_nothing(
+    settings: Settings, tmp_path: Path
+) -> None:
     file = tmp_path / "events.jsonl"
-    good = {"specversion": "1.0", "id": "1", "source": "/t", "type": "interaction.view", "time": "2026-01-01T00:00:00Z", "data": {"user": "u", "item": "i"}}
+    good = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/t",
+        "type": "interaction.view",
+        "time": "2026-01-01T00:00:00Z",
+        "data": {"user": "u", "item": "i"},
+    }
     file.write_text(json.dumps(good) + '\n{"specversion": "1.0"}\n')
     refused = headwater("events", "publish", str(file), settings=settings)
     assert refused.returncode == 1

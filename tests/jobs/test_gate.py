@@ -42,7 +42,13 @@ def test_a_model_equal_to_popularity_is_refused() -> None:
 
 
 def test_a_model_worse_than_live_beyond_noise_is_refused() -> None:
-    verdict = judge(row("als", values(0.2)), row("popularity", values(0.1, 1)), row("als", values(0.5, 2)), personal=True, n_items=100)
+    verdict = judge(
+        row("als", values(0.2)),
+        row("popularity", values(0.1, 1)),
+        row("als", values(0.5, 2)),
+        personal=True,
+        n_items=100,
+    )
     assert not verdict.passed
     assert "worse than the live configuration" in verdict.reason
 
@@ -51,7 +57,9 @@ def test_a_model_within_noise_of_live_passes() -> None:
     live = values(0.4)
     mine = live.copy()
     mine[np.flatnonzero(mine)[0]] = 0  # one hit fewer of some 160
-    assert judge(row("als", mine), row("popularity", values(0.1, 1)), row("als", live), personal=True, n_items=100).passed
+    assert judge(
+        row("als", mine), row("popularity", values(0.1, 1)), row("als", live), personal=True, n_items=100
+    ).passed
 
 
 def test_a_model_that_shows_everyone_the_same_is_refused() -> None:

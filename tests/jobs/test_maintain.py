@@ -29,11 +29,17 @@ def test_rows_in_the_default_partition_move_to_their_month_and_none_is_lost(sett
         before = store.history.history("u1", 100)
         assert store.partitions.attach_ahead(1, now=EPOCH) == ["events_2026_01", "events_2026_02"]
         with store.database.read() as connection:
-            counts = [connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one() for name in ("events_2026_01", "events_default", "events")]
+            counts = [
+                connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one()
+                for name in ("events_2026_01", "events_default", "events")
+            ]
         assert counts == [50, 0, 50]
         assert store.history.history("u1", 100) == before
 
 
 def test_a_december_is_followed_by_a_january(settings: Settings) -> None:
     with open_store(settings) as store:
-        assert store.partitions.attach_ahead(1, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == ["events_2026_12", "events_2027_01"]
+        assert store.partitions.attach_ahead(1, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == [
+            "events_2026_12",
+            "events_2027_01",
+        ]

@@ -91,7 +91,9 @@ def test_a_job_whose_worker_died_runs_again(context: JobContext) -> None:
         from sqlalchemy import text
 
         worker = connection.execute(
-            text("INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '5 minutes') RETURNING id")
+            text(
+                "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '5 minutes') RETURNING id"
+            )
         ).scalar_one()
         connection.execute(
             text("UPDATE procrastinate_jobs SET status = 'doing', attempts = 1, worker_id = :worker WHERE id = :job"),

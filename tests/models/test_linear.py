@@ -143,3 +143,12 @@ def test_weights_that_point_outside_the_items_are_refused(tmp_path):
     replace(model, neighbours=broken).save(tmp_path)
     with pytest.raises(ArtifactCorrupt, match="outside"):
         Linear.load(tmp_path)
+
+
+@pytest.mark.parametrize("objective", ["autoencode", "next"])
+def test_items_that_were_never_with_others_have_no_neighbours_exact_or_not(objective):
+    data = Interactions.from_columns(["a", "a", "b"], ["x", "y", "alone"], [1, 2, 3])
+    for dense_items in (0, 100):
+        model = Linear.fit(data, replace(EASE, objective=objective, dense_items=dense_items))
+        assert model.neighbours.weights[data.item_row("alone")].nnz == 0
+        assert model.recommend(UserBatch.from_sequences(data), 1)[0].tolist() == [[2 if objective == "next" else 1], [-1]]

@@ -1,0 +1,57 @@
+"""Small work that repeats in a thread of its own beside the requests: refreshing, polling, publishing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from core.errors import HeadwaterError
+
+log = logging.getLogger(__name__)
+
+LONGEST_SHARE = 0.2  # of its time that a repeating action may work: a slow one is repeated less often
+
+
+class Repeating:
+    """Calls `action` every `every_s` seconds between `start` and `stop`. A failure is logged once, when it begins."""
+
+    def __init__(self, name: str, action: Callable[[], object], every_s: float) -> None:
+        self._name, self._action, self._every_s = name, action, every_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._failing = False
+
+    def start(self) -> None:
+        """Begin; the first call comes after `every_s`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the running call finish and end."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def once(self) -> None:
+        """Call the action now, in this thread; a failure is logged, not raised."""
+        try:
+            self._action()
+        except HeadwaterError as error:
+            if not self._failing:
+                log.warning("%s: %s", self._name, error)
+            self._failing = True
+        except Exception:
+            log.exception("%s failed; it is tried again", self._name)
+            self._failing = True
+        else:
+            if self._failing:
+                log.info("%s works again", self._name)
+            self._failing = False
+
+    def _run(self) -> None:
+        pause_s = self._every_s
+        while not self._stopped.wait(pause_s):
+            began = time.monotonic()
+            self.once()
+            pause_s = max(self._every_s, (time.monotonic() - began) / LONGEST_SHARE)

@@ -1,0 +1,83 @@
+"""Lists that are the same for everyone: items like one, popular, trending and latest items."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import numpy as np
+
+from core.errors import NotFound
+from serving import filters
+from serving.catalogue import NO_ROWS, Mask
+from serving.explain import TEXTS, explain, plain_reason
+from serving.histories import Past
+from serving.pipeline import LEAST_POOL, POOL, Pipeline, backfill, described, label, taking_part, versions_of
+from serving.query import Ask, Candidates, Query
+from serving.shapes import ItemList, Reason
+from serving.sources import LADDER, latest, merge, ranked, trending
+
+Listing = Literal["popular", "trending", "latest"]
+
+
+def listing(pipeline: Pipeline, kind: Listing, limit: int, category: str | None) -> ItemList:
+    """Popular, trending or latest items. Where no model can say, the next step of the ladder does, and `fallback` says so."""
+    began = time.perf_counter()
+    query = pipeline.query(Ask(limit=limit, category=category), Past())
+    allowed = filters.allowed(query)
+    first = {"popular": LADDER[0], "trending": trending, "latest": latest}[kind](query, allowed, limit)
+    full = backfill(query, allowed, first)
+    part = taking_part(full)
+    fallback = None if len(first) else label(query, part)
+    took_ms = round((time.perf_counter() - began) * 1000, 2)
+    return ItemList(described(query, full, explain(query, full)), versions_of(query, part), fallback, took_ms)
+
+
+def similar(pipeline: Pipeline, item: str, limit: int, category: str | None) -> ItemList:
+    """Items that go with one, by every model that knows it; filled up from its categories and then by popularity.
+
+    Raises NotFound for an item that neither the catalogue nor a model has heard of.
+    """
+    began = time.perf_counter()
+    query = pipeline.query(Ask(limit=limit, category=category), Past())
+    row = query.view.row(item)
+    if row < 0:
+        raise NotFound(f"there is no item {item!r}")
+    allowed = filters.allowed(query)
+    allowed[row] = False
+    found = _neighbours(query, row, ~allowed, max(LEAST_POOL, POOL * limit))
+    merged = merge(found, query.models)
+    close = merged[np.argsort(-merged.scores, kind="stable")][:limit]
+    full = backfill(query, allowed, _same_category(query, row, allowed, close))
+    part = taking_part(full, found)
+    fallback = None if len(close) else label(query, part)
+    reasons = [_reason(query, row, full.sources[source]) for source in full.source]
+    items = described(query, full, reasons)
+    return ItemList(items, versions_of(query, part), fallback, round((time.perf_counter() - began) * 1000, 2))
+
+
+def _neighbours(query: Query, row: int, exclude: Mask, k: int) -> list[Candidates]:
+    lists = []
+    for name, served in query.models.items():
+        item_ix = served.items.row(query.view.ids[row])
+        if item_ix >= 0:
+            found, _ = served.model.similar(np.array([item_ix], np.int32), k, exclude[served.rows])
+            lists.append(ranked(name, served.rows[found[0][found[0] >= 0]]))
+    return [one for one in lists if len(one)]
+
+
+def _same_category(query: Query, row: int, allowed: Mask, close: Candidates) -> Candidates:
+    """`close`, filled up with the most popular of the item's own categories."""
+    item = query.view.items[row]
+    mates = [query.view.categories.get(category, NO_ROWS) for category in (item.categories if item else ())]
+    same = np.zeros_like(allowed)
+    same[np.concatenate([*mates, NO_ROWS])] = True
+    return backfill(query, allowed & same, close)
+
+
+def _reason(query: Query, row: int, source: str) -> Reason:
+    if source in TEXTS:
+        return plain_reason(query, source)
+    title = query.view.title(row)
+    text = f"Chosen by those who chose {title}" if query.models[source].personal else f"Often chosen after {title}"
+    return Reason([query.view.ids[row]], text)

@@ -1,0 +1,193 @@
+"""The live models: whatever the registry calls live is loaded beside what serves, checked, warmed, then swapped in.
+
+A version that cannot be loaded is refused, counted and logged, and the one before serves on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
+
+import numpy as np
+
+from core.errors import ArtifactCorrupt, HeadwaterError, Unavailable
+from core.registry import Registry
+from core.store.versions import ModelVersion
+from core.telemetry import MODEL_AGE_SECONDS, MODEL_REFUSED, MODEL_VERSION
+from features.interactions import IdTable
+from models import RECOMMENDERS
+from models.index import VectorIndex
+from models.popularity import Popularity
+from models.recommender import Recommender, UserBatch, VectorRecommender
+from serving.catalogue import LiveCatalogue, Mask, Rows, View
+
+log = logging.getLogger(__name__)
+
+POLL_EVERY_S = 1.0
+INDEX_FILE = "index.faiss"
+METRIC = "ndcg@10"
+LEAST_WEIGHT = 0.01  # of a model that was never measured, or found to be hopeless
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded model. `rows` (n_items,) int32 are the catalogue's rows of its items; `index` searches its item vectors."""
+
+    version: ModelVersion
+    model: Recommender
+    items: IdTable
+    rows: Rows
+    index: VectorIndex | None = None
+
+    @property
+    def label(self) -> str:
+        """How answers name the version."""
+        return f"v{self.version.version}"
+
+    @property
+    def personal(self) -> bool:
+        """Whether it places the user in a space of its own, rather than walking from item to item."""
+        return isinstance(self.model, VectorRecommender)
+
+    def recommend(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
+        """Catalogue rows of the best k items, best first, for a batch of one; `allowed` (n_items,) narrows the search itself."""
+        if self.index is not None and isinstance(self.model, VectorRecommender):
+            found, _ = self.index.search(self.model.encode(users), k, allowed)
+        else:
+            found, _ = self.model.recommend(users, k, ~allowed)
+        best: Rows = self.rows[found[0][found[0] >= 0]]
+        return best
+
+    @cached_property
+    def weight(self) -> float:
+        """How much its word counts beside other models: its nDCG@10 on the time split it was judged by."""
+        figures = self.version.metrics.get("metrics", {})
+        figure = figures.get(METRIC, 0.0) if isinstance(figures, dict) else 0.0
+        return max(LEAST_WEIGHT, float(figure)) if math.isfinite(figure) else LEAST_WEIGHT
+
+    @cached_property
+    def catalogue_order(self) -> dict[str, Rows]:
+        """For popularity: catalogue rows by each of its rankings ("popular", "trending"), best first; else empty."""
+        if not isinstance(self.model, Popularity):
+            return {}
+        rankings = {"popular": self.model.popular, "trending": self.model.trending}
+        return {name: self.rows[_descending(counts)] for name, counts in rankings.items()}
+
+    def model_rows(self, view: View, rows: Rows) -> Rows:
+        """The model's own rows of these catalogue rows, -1 for those it does not know."""
+        return self.items.rows([view.ids[row] for row in rows])
+
+
+def _descending(counts: np.ndarray) -> np.ndarray:
+    order = np.argsort(-counts, kind="stable")
+    return order[counts[order] > 0]
+
+
+class LiveModels:
+    """Keeps `served`, the loaded live models by name. Requests read that one reference and keep what they read."""
+
+    def __init__(self, registry: Registry, catalogue: LiveCatalogue) -> None:
+        self._registry = registry
+        self._catalogue = catalogue
+        self._refused: dict[str, int] = {}
+        self._refreshing = Lock()
+        self.served: Mapping[str, Served] = MappingProxyType({})
+
+    def refresh(self) -> None:
+        """Load what the registry calls live and is not served yet. Raises DatabaseUnavailable."""
+        with self._refreshing:
+            live = self._registry.live()
+            for name in self.served.keys() - live.keys():
+                self._swap(name, None)
+            for name, version in live.items():
+                served = self.served.get(name)
+                if (served is None or served.version.version != version.version) and not self.refused(version):
+                    self._take(version)
+            self._measure()
+
+    def refused(self, version: ModelVersion) -> bool:
+        """Whether this live version could not be loaded."""
+        return self._refused.get(version.name) == version.version
+
+    def _take(self, version: ModelVersion) -> None:
+        try:
+            self._swap(version.name, self._load(version))
+        except Unavailable as error:
+            log.warning("%s v%d cannot be fetched yet: %s", version.name, version.version, error)
+        except Exception as error:
+            self._refused[version.name] = version.version
+            MODEL_REFUSED.labels(version.name).inc()
+            before = self.served.get(version.name)
+            instead = f"{before.label} serves on" if before else "nothing serves in its place"
+            known = isinstance(error, HeadwaterError)
+            log.error(
+                "%s v%d is refused, %s: %s",
+                version.name,
+                version.version,
+                instead,
+                error,
+                exc_info=None if known else error,
+            )
+
+    def _load(self, version: ModelVersion) -> Served:
+        kind = RECOMMENDERS.get(version.name)
+        if kind is None:
+            raise ArtifactCorrupt(f"this installation has no model named {version.name!r}: update it, or roll back")
+        folder = self._registry.open(version)
+        model = kind.load(folder)
+        rows = self._catalogue.rows_for(model.item_ids.tolist())
+        served = Served(version, model, IdTable(model.item_ids), rows, _index(folder, model))
+        _warm(served)
+        return served
+
+    def _swap(self, name: str, served: Served | None) -> None:
+        others = {one: self.served[one] for one in self.served if one != name}
+        self.served = MappingProxyType(others if served is None else {**others, name: served})
+        if served is not None:
+            self._refused.pop(name, None)
+            log.info("%s %s serves", name, served.label)
+        MODEL_VERSION.labels(name).set(0 if served is None else served.version.version)
+
+    def _measure(self) -> None:
+        for name, served in self.served.items():
+            if served.version.trained_until is not None:
+                age = datetime.now(UTC) - served.version.trained_until
+                MODEL_AGE_SECONDS.labels(name).set(age.total_seconds())
+
+
+def _index(folder: Path, model: Recommender) -> VectorIndex | None:
+    """The index that was published with the model; None, and an exact search instead, where it has none that fits."""
+    file = folder / INDEX_FILE
+    if not isinstance(model, VectorRecommender) or not file.exists():
+        return None
+    try:
+        index = VectorIndex.load(file)
+    except ArtifactCorrupt as error:
+        log.warning("%s; every vector is searched instead", error)
+        return None
+    return index if len(index) == len(model.item_ids) else None
+
+
+def _warm(served: Served) -> None:
+    """Ask once what requests will ask, so that no request pays for what is made on first use, and a broken model shows."""
+    n = len(served.items)
+    if n == 0 or len(served.rows) != n:
+        raise ArtifactCorrupt(f"{served.version.name} {served.label} knows no items, or one of them twice")
+    first = np.zeros(1, np.int32)
+    users = UserBatch.from_histories([(first, np.zeros(1), np.ones(1, np.float32))])
+    exclude = np.zeros(n, bool)
+    served.recommend(users, 10, ~exclude)
+    found, scores = served.model.recommend(users, 10, exclude)
+    if found.shape != (1, 10) or found.max(initial=-1) >= n or np.isnan(scores).any():
+        raise ArtifactCorrupt(f"{served.version.name} {served.label} answers with items that do not exist")
+    served.model.because(users, found, 3)
+    served.model.similar(first, 10, exclude)
+    served.items.row("")
+    _ = served.catalogue_order

@@ -1,0 +1,136 @@
+"""The central values of a request: what was asked, everything known for answering it, and candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.store.history import HistoryEvent
+from features.history import live_history
+from models.recommender import UserBatch
+from serving.catalogue import Mask, Rows, View
+from serving.histories import Past
+from serving.live import Served
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a caller wants. `events` came with the request; `among`, when given, are the only items that may be answered;
+    `logged` is whether the answer counts as shown to the user."""
+
+    user: str | None = None
+    limit: int = 10
+    session: str | None = None
+    surface: str = "default"
+    category: str | None = None
+    exclude_seen: bool = True
+    diversity: float = 0.0
+    explain: bool = True
+    events: tuple[HistoryEvent, ...] = ()
+    among: tuple[str, ...] | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    logged: bool = True
+
+
+@dataclass(frozen=True)
+class Query:
+    """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time."""
+
+    ask: Ask
+    now: datetime
+    view: View
+    models: Mapping[str, Served]
+    past: Past
+    kind_weights: Mapping[str, float]
+    _users: dict[str, UserBatch] = field(default_factory=dict)
+
+    @cached_property
+    def events(self) -> tuple[HistoryEvent, ...]:
+        """What the user did and what the request says they did, newest first. Empty while Postgres cannot be asked."""
+        stored = self.past.events if self.past.known else ()
+        if not self.ask.events:
+            return stored
+        return tuple(sorted((*self.ask.events, *stored), key=lambda event: event.time, reverse=True))
+
+    @cached_property
+    def seen(self) -> Rows:
+        """Rows of the items that the user ever touched."""
+        return self.view.rows(self.past.seen.union(event.item for event in self.ask.events))
+
+    @cached_property
+    def disliked(self) -> Rows:
+        """Rows of the items that the user said no to."""
+        return self.view.rows({event.item for event in (*self.ask.events, *self.past.events) if self._is_no(event)})
+
+    def users(self, served: Served) -> UserBatch:
+        """The user as a batch of one, in the rows of a model."""
+        name = served.version.name
+        if name not in self._users:
+            history = live_history(self.events, served.items, self.kind_weights)
+            self._users[name] = UserBatch.from_histories([history], [self.now.timestamp()])
+        return self._users[name]
+
+    def _is_no(self, event: HistoryEvent) -> bool:
+        return self.kind_weights.get(event.kind, 1.0) < 0 or (event.value is not None and event.value < 0)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n items that may be answered: catalogue `rows` (n,) int32, `scores` (n,) float32 best first, and whose idea each was.
+
+    `source` (n,) are positions in `sources`, names such as "transitions".
+    """
+
+    rows: Rows
+    scores: NDArray[np.float32]
+    source: NDArray[np.int8]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice | Mask | NDArray[np.int64]) -> Candidates:
+        return Candidates(self.rows[part], self.scores[part], self.source[part], self.sources)
+
+    @classmethod
+    def of(cls, name: str, rows: Rows, scores: NDArray[np.float32]) -> Candidates:
+        """Candidates of one source."""
+        return cls(rows, scores, np.zeros(len(rows), np.int8), (name,))
+
+    def at(self, mask: Mask) -> Mask:
+        """What a mask of the whole catalogue says of these."""
+        return mask[self.rows]
+
+    def then(self, others: Candidates) -> Candidates:
+        """These, followed by those of `others` that are not among them, whose scores are fitted below."""
+        new = others[~np.isin(others.rows, self.rows)]
+        floor = float(self.scores.min(initial=1.0))
+        names = tuple(dict.fromkeys((*self.sources, *new.sources)))
+        place = np.array([names.index(name) for name in new.sources], np.int8)
+        return Candidates(
+            np.concatenate([self.rows, new.rows]), np.concatenate([self.scores, new.scores * np.float32(floor)]),
+            np.concatenate([self.source, place[new.source]]), names,
+        )  # fmt: skip
+
+
+class _Everything(Candidates):
+    """The whole catalogue: a mask of it is its own, so that filtering everything costs next to nothing."""
+
+    def at(self, mask: Mask) -> Mask:
+        return mask
+
+
+def everything(view: View) -> Candidates:
+    """The whole catalogue as candidates, in no order."""
+    n = len(view)
+    return _Everything(np.arange(n, dtype=np.int32), np.zeros(n, np.float32), np.zeros(n, np.int8), ("",))
+
+
+Source = Callable[[Query, Mask, int], Candidates]  # the best k among what the mask (catalogue rows) allows
+Filter = Callable[[Query, Candidates], Mask]

@@ -1,0 +1,15 @@
+"""The routes, one file a subject. Thin: they translate between HTTP and the rooms behind it."""
+
+from __future__ import annotations
+
+from litestar import Router
+
+from serving.routes import content, events, health, items, jobs, models, recommendations, users
+
+API = Router(
+    "/v1",
+    route_handlers=[
+        *events.ROUTES, *recommendations.ROUTES, *items.ROUTES, *users.ROUTES, *content.ROUTES, *models.ROUTES, *jobs.ROUTES,
+    ],
+)  # fmt: skip
+OPERATIONS = health.ROUTES

@@ -1,0 +1,131 @@
+"""Everything a running server holds: made once by create_app, started and stopped with it, handed to every route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from core.bus import Bus
+from core.errors import ConfigurationError
+from core.registry import Registry
+from core.settings import Settings
+from core.store import Store
+from models.text.generator import TextGenerator
+from serving.access import Access
+from serving.background import Repeating
+from serving.catalogue import COUNTS_EVERY_S, REFRESH_EVERY_S, LiveCatalogue
+from serving.histories import Histories
+from serving.live import POLL_EVERY_S, LiveModels
+from serving.pipeline import Pipeline
+from serving.publisher import Publisher
+from serving.pulse import PULSE_EVERY_S, Pulse
+from serving.slate import Slates
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class JobRun(Protocol):
+    """One run of a job, as the schedule remembers it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def scheduled_at(self) -> datetime | None: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def finished_at(self) -> datetime | None: ...
+
+
+class Jobs(Protocol):
+    """The schedule, as far as the API speaks with it."""
+
+    def history(self, limit: int = 50) -> Sequence[JobRun]:
+        """Runs, newest first."""
+
+    def run_now(self, name: str, **arguments: Any) -> int:
+        """Ask for a run; returns its id. Raises NotFound for an unknown job, Conflict when one waits already."""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Separate pools for what can hang, so that one thing that is away does not hold up the others."""
+
+    pipeline: ThreadPoolExecutor
+    database: ThreadPoolExecutor
+    broker: ThreadPoolExecutor
+    text: ThreadPoolExecutor
+
+    def close(self) -> None:
+        """Let nothing new begin; do not wait for what hangs."""
+        for pool in (self.pipeline, self.database, self.broker, self.text):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def run(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a pool."""
+    return await asyncio.get_running_loop().run_in_executor(pool, partial(call, *args, **kwargs))
+
+
+class Service:
+    """The parts of one server. `jobs` and `generator` may be absent: then those routes say so."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        registry: Registry,
+        bus: Bus | None = None,
+        jobs: Jobs | None = None,
+        generator: TextGenerator | None = None,
+    ) -> None:
+        if settings.secret is None:
+            raise ConfigurationError("no secret: set HEADWATER_SECRET to a long random text; it signs slate tokens")
+        self.settings, self.store, self.registry = settings, store, registry
+        self.jobs, self.generator = jobs, generator
+        self.access = Access(store.keys, settings.keys_required)
+        self.publisher = Publisher(settings, bus)
+        self.catalogue = LiveCatalogue(store)
+        self.models = LiveModels(registry, self.catalogue)
+        self.histories = Histories(store.history, settings.history_events)
+        self.slates = Slates(self.publisher, settings.secret)
+        self.pipeline = Pipeline(self.catalogue, self.models, self.histories, self.slates, settings.kind_weights)
+        self.pulse = Pulse(store.catalogue)
+        self.threads = Threads(
+            ThreadPoolExecutor(8, "pipeline"), ThreadPoolExecutor(16, "database"),
+            ThreadPoolExecutor(16, "broker"), ThreadPoolExecutor(1, "text"),
+        )  # fmt: skip
+        self._repeating = (
+            Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
+            Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),
+            Repeating("models", self.models.refresh, POLL_EVERY_S),
+            Repeating("pulse", self.pulse.beat, PULSE_EVERY_S),
+        )
+
+    def start(self) -> None:
+        """Read what there is to serve, as far as it can be had, and keep it fresh from here on."""
+        for repeating in self._repeating:
+            repeating.once()
+            repeating.start()
+        self.slates.start()
+
+    def stop(self) -> None:
+        """Stop in reverse order; slates that wait are published first."""
+        self.slates.stop()
+        for repeating in reversed(self._repeating):
+            repeating.stop()
+        self.threads.close()
+        self.histories.close()
+        self.publisher.close()

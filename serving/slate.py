@@ -1,0 +1,116 @@
+"""Slates: what was shown, to whom, by which source and model version. A signed token ties later events to it.
+
+The slate itself is published as an `impression` event off the request path. Losing one costs no answer, and is counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from core.bus import Message
+from core.errors import BrokerUnavailable, InvalidRequest
+from core.events import Impression, decode, encode, partition_key
+from core.telemetry import SLATES_LOST
+from serving.publisher import Publisher
+from serving.query import Query
+from serving.shapes import Recommended
+
+log = logging.getLogger(__name__)
+
+SOURCE = "/headwater/serving"
+WAITING_SLATES = 10_000
+BATCH_SLATES = 500
+
+
+def sign(secret: str, now: datetime) -> str:
+    """A new token: "s1.<time and chance>.<signature>", 40 characters that are safe in a URL."""
+    body = int(now.timestamp() * 1000).to_bytes(6, "big") + secrets.token_bytes(9)
+    text = base64.urlsafe_b64encode(body).decode()
+    return f"s1.{text}.{_signature(secret, text)}"
+
+
+def issued_at(secret: str, token: str) -> datetime:
+    """When a token was issued. Raises InvalidRequest for one that this secret did not sign."""
+    version, _, rest = token.partition(".")
+    text, _, signature = rest.partition(".")
+    if version != "s1" or not hmac.compare_digest(signature.encode(), _signature(secret, text).encode()):
+        raise InvalidRequest("slate: not a token that this Headwater issued")
+    return datetime.fromtimestamp(int.from_bytes(base64.urlsafe_b64decode(text)[:6], "big") / 1000, UTC)
+
+
+def _signature(secret: str, text: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(secret.encode(), b"slate:" + text.encode(), "sha256")[:12]).decode()
+
+
+class Slates:
+    """Issues tokens and publishes slates from a thread between `start` and `stop`."""
+
+    def __init__(self, publisher: Publisher, secret: str) -> None:
+        self._publisher = publisher
+        self._secret = secret
+        self._waiting: queue.Queue[Message | None] = queue.Queue(WAITING_SLATES)
+        self._thread = threading.Thread(target=self._run, name="slates", daemon=True)
+        self._losing = False
+
+    def log(self, query: Query, items: Sequence[Recommended], versions: dict[str, str], fallback: str | None) -> str:
+        """Issue a slate's token and leave the slate to be published. Never waits.
+
+        Raises InvalidEvent when the caller's context is nothing that an event may hold.
+        """
+        token = sign(self._secret, query.now)
+        if items and query.ask.logged:
+            context = {
+                "surface": query.ask.surface, "sources": [one.source for one in items], "models": versions,
+                "fallback": fallback, **({"request": query.ask.context} if query.ask.context else {}),
+            }  # fmt: skip
+            shown = Impression(
+                slate=token, items=tuple(one.item for one in items), user=query.ask.user,
+                session=query.ask.session, context=context,
+            )  # fmt: skip
+            event = encode(shown, id=token, source=SOURCE, time=query.now)
+            if query.ask.context:
+                decode(event)
+            try:
+                self._waiting.put_nowait(Message(partition_key(shown), event))
+            except queue.Full:
+                SLATES_LOST.inc()
+        return token
+
+    def start(self) -> None:
+        """Begin publishing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what waits, as far as the broker answers, and end."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch = [self._waiting.get()]
+            while len(batch) < BATCH_SLATES and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            going = None not in batch
+            self._publish([message for message in batch if message is not None])
+
+    def _publish(self, batch: list[Message]) -> None:
+        if not batch:
+            return
+        try:
+            self._publisher.publish(batch)
+        except BrokerUnavailable as error:
+            SLATES_LOST.inc(len(batch))
+            if not self._losing:
+                log.warning("slates are lost while the broker is away: %s", error)
+            self._losing = True
+        else:
+            self._losing = False

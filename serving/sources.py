@@ -1,0 +1,101 @@
+"""Where candidates come from: models that know the user's history, then the ladder for whoever has none.
+
+Every source searches only what the filters allow, so that a filter which leaves one item in a hundred still gets a full list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from serving.catalogue import NO_ROWS, Mask, Rows
+from serving.live import Served
+from serving.query import Candidates, Query, Source
+
+POPULARITY = "popularity"
+RANK_OFFSET = 10.0  # how much being first counts against being second when lists are merged
+
+
+def from_models(query: Query, allowed: Mask, k: int) -> list[Candidates]:
+    """One list from every model that reads histories, when there is one to read; best first."""
+    if not query.events:
+        return []
+    personal = [served for name, served in query.models.items() if name != POPULARITY]
+    return [found for served in personal if len(found := _asked(served, query, allowed, k))]
+
+
+def _asked(served: Served, query: Query, allowed: Mask, k: int) -> Candidates:
+    users = query.users(served)
+    if len(users.items) == 0:  # it knows nothing of what the user did
+        return _NOTHING
+    return ranked(served.version.name, served.recommend(users, k, allowed[served.rows]))
+
+
+def popular(query: Query, allowed: Mask, k: int) -> Candidates:
+    """What most people want, by the popularity model."""
+    served = query.models.get(POPULARITY)
+    return ranked("popular", _first(served.catalogue_order.get("popular", NO_ROWS) if served else NO_ROWS, allowed, k))
+
+
+def counted(query: Query, allowed: Mask, k: int) -> Candidates:
+    """What most people want, by Postgres' own counts: when no model is loaded, and for what it has not seen yet."""
+    return ranked("counts", _first(query.view.counted, allowed, k))
+
+
+def given(query: Query, allowed: Mask, k: int) -> Candidates:
+    """What the caller wants ordered, in the order given: for items that nothing else can place."""
+    rows = query.view.rows(query.ask.among or ())
+    return ranked("given", _first(rows, allowed, k))
+
+
+def latest(query: Query, allowed: Mask, k: int) -> Candidates:
+    """The newest of the catalogue."""
+    return ranked("latest", _first(query.view.newest, allowed, k))
+
+
+def trending(query: Query, allowed: Mask, k: int) -> Candidates:
+    """What most people want lately, by the popularity model."""
+    served = query.models.get(POPULARITY)
+    return ranked(
+        "trending", _first(served.catalogue_order.get("trending", NO_ROWS) if served else NO_ROWS, allowed, k)
+    )
+
+
+LADDER: tuple[Source, ...] = (popular, counted, latest, given)
+_NOTHING = Candidates.of("", NO_ROWS, np.zeros(0, np.float32))
+
+
+def merge(found: Sequence[Candidates], models: Mapping[str, Served]) -> Candidates:
+    """One list by weighted reciprocal rank, in no order: sum over the lists of weight / (offset + rank), 1 where first in all.
+
+    After Cormack et al. 2009 ("Reciprocal rank fusion"); the offset is smaller here because the lists are weighted, by how
+    well each model did when it was judged. The source of an item is the list that gave it most.
+    """
+    names = tuple(one.sources[0] for one in found)
+    weights = np.array([models[name].weight for name in names], np.float32)
+    weights = weights / weights.sum()
+    items, place = np.unique(np.concatenate([one.rows for one in (*found, _NOTHING)]), return_inverse=True)
+    shares = np.zeros((max(1, len(names)), len(items)), np.float32)
+    for list_ix, (one, weight) in enumerate(zip(found, weights, strict=True)):
+        shares[list_ix, place[: len(one)]] = one.scores * weight
+        place = place[len(one) :]
+    return Candidates(items.astype(np.int32), shares.sum(axis=0), shares.argmax(axis=0).astype(np.int8), names)
+
+
+def ranked(name: str, rows: Rows) -> Candidates:
+    """Candidates of one source scored by their rank alone: scores of different models do not compare."""
+    places = np.arange(len(rows), dtype=np.float32)
+    return Candidates.of(name, rows, ((RANK_OFFSET + 1) / (RANK_OFFSET + 1 + places)).astype(np.float32))
+
+
+def _first(order: Rows, allowed: Mask, k: int) -> Rows:
+    """The first k rows of `order` that are allowed; looks no further than it must."""
+    found: list[Rows] = []
+    have, at, step = 0, 0, max(4 * k, 256)
+    while have < k and at < len(order):
+        part = order[at : at + step]
+        kept = part[allowed[part]]
+        found.append(kept)
+        have, at, step = have + len(kept), at + step, step * 4
+    return np.concatenate([*found, NO_ROWS])[:k]

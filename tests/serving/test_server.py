@@ -1,0 +1,86 @@
+"""The server around the application: its port, its start, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.errors import ConfigurationError
+from serving.server import listen, url_of
+from tests.serving.world import World, eventually
+
+ROOT = Path(__file__).parents[2]
+SERVE = """
+import os
+from core.settings import load_settings
+from core.store import open_store
+from serving.server import serve
+settings = load_settings(os.environ)
+with open_store(settings) as store:
+    serve(settings, store, ready=lambda url: print(url, flush=True))
+"""
+
+
+def test_a_busy_port_is_said_plainly() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"port {port} .* in use .*HEADWATER_PORT"):
+            listen("127.0.0.1", port)
+
+
+def test_port_zero_takes_a_free_one_and_addresses_can_be_visited() -> None:
+    for host, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")):
+        with listen(host, 0) as listener:
+            port = listener.getsockname()[1]
+            assert port > 0
+            assert url_of(listener) == f"http://{shown}:{port}"
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        listen("203.0.113.1", 0)
+
+
+def test_sigterm_lets_the_request_in_flight_finish(full_world: World) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        cwd=ROOT,
+        env={**os.environ, **full_world.settings.environ()},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        port = int(address.rsplit(":", 1)[1])
+        assert httpx.get(f"{address}/readyz").status_code == 200
+        body = b'{"limit": 3}'
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            head = f"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            slow.sendall(head.encode() + body[:4])
+            eventually(lambda: httpx.get(f"{address}/healthz").status_code == 200)
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: _refuses(port), within_s=10)
+            slow.sendall(body[4:])
+            slow.settimeout(20)
+            answer = b""
+            while more := slow.recv(65536):
+                answer += more
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return True
+    return False
