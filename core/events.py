@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -36,7 +38,18 @@ class _Envelope(msgspec.Struct):
     data: Any = None
 
 
-class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+class _Outline(msgspec.Struct, gc=False):
+    """An envelope whose data is not looked into yet."""
+
+    specversion: str
+    id: Id
+    source: Id
+    type: Id
+    time: Time
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A user did something with an item. `kind` is view, click, purchase, rating, ...; `value` a rating or amount."""
 
     user: Id
@@ -110,7 +123,7 @@ _KINDS: tuple[type[Any], ...] = (Interaction, *_BODIES.values())
 _FIELDS = {kind: frozenset(kind.__struct_fields__) - {"kind"} for kind in _KINDS}
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One accepted event: its identity (source, id), its type and time, and its typed body."""
 
     id: str
@@ -120,9 +133,14 @@ class Event(msgspec.Struct, frozen=True):
     body: Body
 
     @property
+    def identity(self) -> str:
+        """The 128-bit identity of (source, id) as 32 hexadecimal digits: what the database holds unique."""
+        return hashlib.blake2b(f"{self.source}\0{self.id}".encode(), digest_size=16).hexdigest()
+
+    @property
     def key(self) -> UUID:
-        """The 128-bit identity of (source, id): what the database holds unique, and every tie-break uses."""
-        return UUID(bytes=hashlib.blake2b(f"{self.source}\0{self.id}".encode(), digest_size=16).digest())
+        """The identity as a UUID, by which ties are broken."""
+        return UUID(self.identity)
 
 
 def decode(
@@ -142,33 +160,12 @@ def decode(
         raise InvalidEvent("empty", "the message has no value")
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are accepted")
-    try:
-        envelope = _binary(raw, headers) if headers else _structured(raw)
-        kind = _BODIES.get(envelope.type)
-        name = None if kind else KIND.fullmatch(envelope.type)
-        if kind is None and name is None:
-            raise InvalidEvent(
-                "unknown_type",
-                f"type {envelope.type[:80]!r} is none of interaction.<kind>, {', '.join(_BODIES)}",
-            )
-        if envelope.specversion != "1.0":
-            raise InvalidEvent("unsupported_version", f"specversion {envelope.specversion[:20]!r}; expected 1.0")
-        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(envelope.data, 0) > MAX_DEPTH:
-            raise RecursionError
-        if b"\\u0000" in raw:
-            _refuse_nul(envelope.data, envelope.id, envelope.source)
-        body = _body(kind or Interaction, envelope.data, name.group(1) if name else "")
-    except msgspec.ValidationError as error:
-        raise InvalidEvent("invalid", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidEvent("malformed", f"not JSON: {error}") from None
-    except RecursionError:
-        raise InvalidEvent("too_deep", f"nested more than {MAX_DEPTH} levels") from None
-    if envelope.time > datetime.now(UTC) + timedelta(seconds=max_future_s):
-        raise InvalidEvent("from_the_future", f"time {envelope.time.isoformat()} is more than {max_future_s} s ahead")
-    if envelope.time.year < 1900:
-        raise InvalidEvent("invalid", f"time {envelope.time.isoformat()} is before 1900")
-    return Event(envelope.id, envelope.source, envelope.type, envelope.time, body)
+    event = (None if headers else _decode_plainly(raw)) or _decode_carefully(raw, headers)
+    if event.time.timestamp() > time.time() + max_future_s:
+        raise InvalidEvent("from_the_future", f"time {event.time.isoformat()} is more than {max_future_s} s ahead")
+    if event.time.year < 1900:
+        raise InvalidEvent("invalid", f"time {event.time.isoformat()} is before 1900")
+    return event
 
 
 def encode(body: Body, *, id: str, source: str, time: datetime, type: str | None = None) -> bytes:
@@ -202,10 +199,59 @@ def partition_key(body: Body) -> bytes:
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_outline = msgspec.json.Decoder(_Outline).decode
+_decode_interaction = msgspec.json.Decoder(Interaction).decode
 
 
-def _structured(raw: bytes) -> _Envelope:
-    return _decode_envelope(raw)
+@lru_cache(maxsize=1024)
+def _interaction_kind(type: str) -> str | None:
+    match = KIND.fullmatch(type)
+    return match.group(1) if match else None
+
+
+def _decode_plainly(raw: bytes) -> Event | None:
+    """What nearly every message is, an interaction with known fields only, four times as fast as the careful way.
+
+    None for all else, also for what is wrong: the careful way has the words for it.
+    """
+    if b"\\u0000" in raw or b'"kind"' in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        return None
+    try:
+        outline = _decode_outline(raw)
+        kind = _interaction_kind(outline.type)
+        if kind is None or outline.specversion != "1.0":
+            return None
+        body = _decode_interaction(outline.data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    msgspec.structs.force_setattr(body, "kind", kind)  # ours alone so far
+    return Event(outline.id, outline.source, outline.type, outline.time, body)
+
+
+def _decode_carefully(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> Event:
+    try:
+        envelope = _binary(raw, headers) if headers else _decode_envelope(raw)
+        kind = _BODIES.get(envelope.type)
+        interaction_kind = None if kind else _interaction_kind(envelope.type)
+        if kind is None and interaction_kind is None:
+            raise InvalidEvent(
+                "unknown_type",
+                f"type {envelope.type[:80]!r} is none of interaction.<kind>, {', '.join(_BODIES)}",
+            )
+        if envelope.specversion != "1.0":
+            raise InvalidEvent("unsupported_version", f"specversion {envelope.specversion[:20]!r}; expected 1.0")
+        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(envelope.data, 0) > MAX_DEPTH:
+            raise RecursionError
+        if b"\\u0000" in raw:
+            _refuse_nul(envelope.data, envelope.id, envelope.source)
+        body = _body(kind or Interaction, envelope.data, interaction_kind or "")
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("invalid", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidEvent("malformed", f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidEvent("too_deep", f"nested more than {MAX_DEPTH} levels") from None
+    return Event(envelope.id, envelope.source, envelope.type, envelope.time, body)
 
 
 def _binary(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> _Envelope:
@@ -215,7 +261,7 @@ def _binary(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> _Envelop
         if value is not None and name.lower().startswith("ce_")
     }
     if "id" not in attributes:
-        return _structured(raw)
+        return _decode_envelope(raw)
     _refuse_nul(*attributes.values())
     return msgspec.convert({**attributes, "data": msgspec.json.decode(raw)}, _Envelope)
 
@@ -228,7 +274,8 @@ def _body(kind: type[Any], data: Any, interaction_kind: str) -> Body:
         context = data.get("context", {})
         if not isinstance(context, dict):
             raise InvalidEvent("invalid", "data.context must be an object")
-        data = {**data, "context": {**context, **{name: data[name] for name in unknown}}}
+        known = {name: value for name, value in data.items() if name not in unknown}
+        data = {**known, "context": {**context, **{name: data[name] for name in unknown}}}
     if kind is Interaction:
         data["kind"] = interaction_kind
     body: Body = msgspec.convert(data, kind)

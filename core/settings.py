@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     text_api_key: str | None = None  # secret for text_endpoint
     host: str = "127.0.0.1"  # where the API listens
     port: Port = 8080  # 0 takes a free one
-    metrics_port: Port = 0  # where ingest and schedule show their /metrics; 0: nowhere. The API has its own
+    metrics_port: Port = 0  # where ingest and schedule show /metrics (`up`: this port and 2 above); 0: nowhere
     require_keys: bool | None = None  # None: keys are required unless the API listens on loopback only
     secret: str | None = None  # keys the hashes of erased users and signs slate tokens; None: made once, kept in home
     topic_partitions: Positive = 4  # of <namespace>.events, when Headwater creates it

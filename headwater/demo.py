@@ -200,10 +200,10 @@ def first_click(client: httpx.Client, url: str, store: Store, items: list[dict[s
         time.sleep(0.02)
         after = client.get(path, params={"limit": 3}).json()
     took_ms = 1000 * (time.monotonic() - began)
-    console.print(f"\n  {stranger}, never seen before, gets what is popular (fallback: {before['fallback']}):")
+    console.print(f"\n  {stranger}, never seen before, gets what is popular ({before['fallback'] or 'personal'}):")
     _print_items(before["items"], store)
     console.print(
-        f"  and {took_ms:.0f} ms after viewing item {clicked}, with no training (fallback: {after['fallback']}):"
+        f"  and {took_ms:.0f} ms after viewing item {clicked}, with no training ({after['fallback'] or 'personal'}):"
     )
     _print_items(after["items"], store)
     body = msgspec.json.encode({**event, "id": "try-1", "data": {"user": "you", "item": clicked}}).decode()

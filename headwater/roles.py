@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 
+import msgspec
+
 from core.settings import Settings
 from headwater.process import GuardedProcess, tail
 
@@ -67,8 +69,10 @@ def running_roles(settings: Settings, names: Sequence[str] = ROLES) -> Iterator[
     roles: list[Role] = []
     watchers: list[Thread] = []
     try:
-        for name in names:
-            roles.append(Role(name, settings))
+        for place, name in enumerate(names):
+            # One machine, several processes: each shows its metrics on a port of its own.
+            port = settings.metrics_port + place if settings.metrics_port else 0
+            roles.append(Role(name, msgspec.structs.replace(settings, metrics_port=port)))
             watchers.append(Thread(target=roles[-1].watch, args=(stop,), name=f"watch-{name}", daemon=True))
             watchers[-1].start()
         yield roles

@@ -61,7 +61,7 @@ def run_consumer(
     TooManyDeadLetters when more of the stream is refused than the settings allow, ConfigurationError when Postgres
     has not been migrated.
     """
-    consumer = _Consumer(settings, store, on_batch or (lambda report: None))
+    consumer = Consumer(settings, store, on_batch or (lambda report: None))
     attempt = 0
     while not stop.is_set():
         try:
@@ -75,7 +75,7 @@ def run_consumer(
             attempt += 1
 
 
-class _Consumer:
+class Consumer:
     """The claims held, and one step of the loop."""
 
     def __init__(self, settings: Settings, store: Store, on_batch: Callable[[BatchReport], None]) -> None:

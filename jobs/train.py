@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ def train(names: Sequence[str], context: JobContext, *, seed: int = 0, until: da
     rows: dict[str, Row] = {}
     trained = []
     for name in sorted(names, key=lambda one: one != BASELINE):  # the baseline first: the others are held against it
-        config = RECOMMENDERS[name].config_type()
+        config = config_of(name, context)
         began = time.perf_counter()
         model = RECOMMENDERS[name].fit(data, config, seed, context.reporter)
         fit_s = time.perf_counter() - began
@@ -78,7 +78,7 @@ def evaluate_own(names: Sequence[str], context: JobContext, seed: int = 0) -> li
     Raises InvalidRequest when there are too few events to split.
     """
     data = read(take_snapshot(context.store.events, context.artifacts, context.reporter), context)
-    fits = {name: _fit(name, RECOMMENDERS[name].config_type(), seed, context) for name in names}
+    fits = {name: _fit(name, config_of(name, context), seed, context) for name in names}
     return evaluate(fits, time_split(data), METRICS, seed, context.reporter)
 
 
@@ -95,6 +95,12 @@ def try_split(data: Interactions) -> Split | None:
         return None
 
 
+def config_of(name: str, context: JobContext) -> Any:
+    """A model's own configuration, on the device of the settings where it can choose one."""
+    config = RECOMMENDERS[name].config_type()
+    return replace(config, device=context.settings.device) if hasattr(config, "device") else config
+
+
 def _fit(name: str, config: Any, seed: int, context: JobContext) -> Any:
     return partial(RECOMMENDERS[name].fit, config=config, seed=seed, reporter=context.reporter)
 
@@ -103,7 +109,7 @@ def _measure(
     names: Sequence[str], known: dict[str, Row], split: Split, config: Any, seed: int, context: JobContext
 ) -> dict[str, Row]:
     """Rows of those names not measured yet; `config` is the first's, the baseline has its own."""
-    configs = {BASELINE: RECOMMENDERS[BASELINE].config_type(), names[0]: config}
+    configs = {BASELINE: config_of(BASELINE, context), names[0]: config}
     fits = {name: _fit(name, configs[name], seed, context) for name in configs if name not in known}
     return {row.model: row for row in evaluate(fits, split, METRICS, seed, context.reporter)} if fits else {}
 

@@ -140,7 +140,9 @@ class Graph:
         check_shape(folder, degrees, n)
         check_shape(folder, basis, n, None)
         if indptr[0] != 0 or np.any(np.diff(indptr) < 0) or np.any(indices < 0) or np.any(indices >= n):
-            raise ArtifactCorrupt(f"{folder}: the graph points outside the {n} items; train and publish the model again")
+            raise ArtifactCorrupt(
+                f"{folder}: the graph points outside the {n} items; train and publish the model again"
+            )
         graph = sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, n))
         return cls(saved.config_as(GraphConfig), saved.item_ids, saved.trained_until_s, graph, degrees, basis)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
 from models.recommender import (
@@ -101,14 +102,16 @@ class Repeat:
 
     def save(self, folder: Path) -> None:
         """See models.recommender.Recommender."""
-        save_model(folder, self, {"chance": self.chance})
+        save_model(folder, self, {"chance": self.chance, "n_items": np.array([len(self.item_ids)])})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """See models.recommender.Recommender."""
-        saved = load_model(folder, cls.name, ("chance",))
+        saved = load_model(folder, cls.name, ("chance", "n_items"))
         config, chance = saved.config_as(RepeatConfig), saved.arrays["chance"]
         check_shape(folder, chance, config.history)
+        if saved.arrays["n_items"].tolist() != [len(saved.item_ids)]:
+            raise ArtifactCorrupt(f"{folder}/items.json is not this model's; train and publish the model again")
         return cls(config, saved.item_ids, saved.trained_until_s, chance)
 
     def _chances(self, users: UserBatch) -> sparse.csr_matrix:

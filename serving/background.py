@@ -15,17 +15,22 @@ LONGEST_SHARE = 0.2  # of its time that a repeating action may work: a slow one 
 
 
 class Repeating:
-    """Calls `action` every `every_s` seconds between `start` and `stop`. A failure is logged once, when it begins."""
+    """Calls `action` from `start` on, `every_s` seconds apart, until `stop`. A failure is logged once, when it begins."""
 
     def __init__(self, name: str, action: Callable[[], object], every_s: float) -> None:
         self._name, self._action, self._every_s = name, action, every_s
         self._stopped = threading.Event()
+        self._ran = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._failing = False
 
     def start(self) -> None:
-        """Begin; the first call comes after `every_s`."""
+        """Begin; the first call is made at once, in the thread."""
         self._thread.start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the first call has ended, well or not."""
+        self._ran.wait(timeout_s)
 
     def stop(self) -> None:
         """Let the running call finish and end."""
@@ -33,8 +38,15 @@ class Repeating:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def once(self) -> None:
-        """Call the action now, in this thread; a failure is logged, not raised."""
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._stopped.wait(pause_s):
+            began = time.monotonic()
+            self._call()
+            self._ran.set()
+            pause_s = max(self._every_s, (time.monotonic() - began) / LONGEST_SHARE)
+
+    def _call(self) -> None:
         try:
             self._action()
         except HeadwaterError as error:
@@ -48,10 +60,3 @@ class Repeating:
             if self._failing:
                 log.info("%s works again", self._name)
             self._failing = False
-
-    def _run(self) -> None:
-        pause_s = self._every_s
-        while not self._stopped.wait(pause_s):
-            began = time.monotonic()
-            self.once()
-            pause_s = max(self._every_s, (time.monotonic() - began) / LONGEST_SHARE)

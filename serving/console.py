@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from serving import figures
 from serving.access import PUBLIC
 from serving.page import page
 from serving.routes.parameters import ADMIN, ItemId, Serving, UserId
-from serving.service import run
+from serving.service import Service, run
 
 STATIC = Path(__file__).parent / "static"
 
@@ -24,37 +25,39 @@ STATIC = Path(__file__).parent / "static"
 @get("/")
 async def front(service: Serving) -> Response[str]:
     """What runs: events, dead letters, models, jobs, texts."""
-    return page("front.html", title="What runs", **await run(service.threads.database, figures.front, service))
+    return await run(service.threads.database, _page, "front.html", figures.front, service)
 
 
 @get("/users/{user_id:str}")
 async def user(service: Serving, user_id: UserId) -> Response[str]:
     """What a user did, and what they would be recommended now."""
-    shown = await run(service.threads.pipeline, figures.user, service, user_id)
-    return page("user.html", title=f"User {user_id}", **shown)
+    return await run(service.threads.database, _page, "user.html", figures.user, service, user_id)
 
 
 @get("/items/{item_id:str}")
 async def item(service: Serving, item_id: ItemId) -> Response[str]:
     """What is known of an item, its text, and what goes with it."""
-    shown = await run(service.threads.database, figures.item, service, item_id)
-    return page("item.html", title=shown["name"], **shown)
+    return await run(service.threads.database, _page, "item.html", figures.item, service, item_id)
 
 
 @get("/search")
 async def search(service: Serving, q: Annotated[str, QueryParameter(max_length=256)] = "") -> Response[Any]:
     """To the user or item of that id; else to the items whose title holds the words."""
-    wanted = q.strip().replace("\0", "")
-    view = service.catalogue.view
-    is_user = await run(service.threads.database, figures.has_history, service, wanted)
-    if is_user:
-        return Redirect(f"/console/users/{quote(wanted, safe='')}", status_code=303)
-    if view.row(wanted) >= 0:
-        return Redirect(f"/console/items/{quote(wanted, safe='')}", status_code=303)
-    found = figures.titled(view, wanted)
+    return await run(service.threads.database, _found, service, q.strip().replace("\0", ""))
+
+
+def _found(service: Service, wanted: str) -> Response[Any]:
+    where = figures.place_of(service, wanted)
+    if where is not None:
+        return Redirect(f"/console/{where}/{quote(wanted, safe='')}", status_code=303)
+    found = figures.titled(service.catalogue.view, wanted)
     if not found and wanted:
         raise NotFound(f"no user, item or title matches {wanted!r}")
     return page("search.html", title="Search", wanted=wanted, found=found)
+
+
+def _page(template: str, gather: Callable[..., dict[str, Any]], service: Service, *about: str) -> Response[str]:
+    return page(template, **gather(service, *about))
 
 
 CONSOLE = Router(

@@ -62,7 +62,8 @@ def front(service: Service) -> dict[str, Any]:
         away.append(f"{service.publisher.trouble}")
     kinds = {name: count for name, count in totals.items() if name.startswith("interaction.") and count > 0}
     return {
-        "away": away, "events": sum(kinds.values()), "kinds": _bars(kinds), "items": totals.get("items_live", 0),
+        "title": "What runs", "away": away,
+        "events": sum(kinds.values()), "kinds": _bars(kinds), "items": totals.get("items_live", 0),
         "spark": _spark(service.pulse.rates()), "rate": (service.pulse.rates() or [0.0])[-1], "newest": newest,
         "dead": dead, "read_messages": sum(next_offset for *_, next_offset in partitions), "lag": _lag(),
         "partitions": len(partitions),
@@ -81,7 +82,8 @@ def user(service: Service, user_id: str) -> dict[str, Any]:
     if past.known:
         attributes = service.store.catalogue.user(user_id)
     return {
-        "user": user_id, "attributes": attributes or {}, "history": past.events[:SHOWN_HISTORY], "known": past.known,
+        "title": f"User {user_id}", "user": user_id,
+        "attributes": attributes or {}, "history": past.events[:SHOWN_HISTORY], "known": past.known,
         "touched": len(past.seen), "answer": answer, "view": view, "name_of": lambda item: _name(view, item),
     }  # fmt: skip
 
@@ -91,15 +93,18 @@ def item(service: Service, item_id: str) -> dict[str, Any]:
     found = known_item(service, item_id)
     view = service.catalogue.view
     return {
-        "item": found, "name": found.title or found.item, "servable": found.servable(datetime.now(UTC)),
+        "item": found, "title": found.title or found.item,
+        "servable": found.servable(datetime.now(UTC)),
         "texts": [text_of(service, found, kind, found.locale) for kind in CONTENT_KINDS],
         "similar": similar(service.pipeline, item_id, RECOMMENDED, None), "name_of": lambda other: _name(view, other),
     }  # fmt: skip
 
 
-def has_history(service: Service, user_id: str) -> bool:
-    """Whether this is the id of a user who did something."""
-    return bool(service.histories.read(user_id).events)
+def place_of(service: Service, wanted: str) -> str | None:
+    """Where the page of this id is: "users" for one who did something, else "items" for a known one, else None."""
+    if wanted and service.histories.read(wanted).events:
+        return "users"
+    return "items" if service.catalogue.view.row(wanted) >= 0 else None
 
 
 def titled(view: View, words: str) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from core.errors import HeadwaterError, InvalidEvent, Unauthorized
+from serving.measure import REQUEST_ID
 from serving.page import page
 from serving.shapes import Problem
 
@@ -81,8 +82,11 @@ def on_deep_nesting(request: Request[Any, Any, Any], error: RecursionError) -> R
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """What nobody expected: the log has it all, the caller only a reference to it."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    detail = "something went wrong here that is not the caller's fault; the server's log says what"
+    request_id = REQUEST_ID.get()
+    log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    detail = (
+        f"something went wrong here that is not the caller's fault; the server's log has it under request {request_id}"
+    )
     return _answer(request, 500, detail, "internal", False, [], {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from serving.pipeline import Pipeline
 from serving.publisher import Publisher
 from serving.pulse import PULSE_EVERY_S, Pulse
 from serving.slate import Slates
+
+START_S = 10.0  # how long a start waits for what there is to serve
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,8 +120,10 @@ class Service:
     def start(self) -> None:
         """Read what there is to serve, as far as it can be had, and keep it fresh from here on."""
         for repeating in self._repeating:
-            repeating.once()
             repeating.start()
+        deadline = time.monotonic() + START_S
+        for repeating in self._repeating:
+            repeating.wait(max(0.0, deadline - time.monotonic()))
         self.slates.start()
 
     def stop(self) -> None:

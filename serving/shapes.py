@@ -241,7 +241,7 @@ class VersionAnswer(msgspec.Struct, frozen=True):
 class PromoteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which version is to go live."""
 
-    version: Annotated[int, Meta(ge=1)]
+    version: Annotated[int, Meta(ge=1, le=2_147_483_647)]
 
 
 class LiveVersion(msgspec.Struct, frozen=True):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from io import StringIO
 from typing import Any, BinaryIO
 
 import msgspec
@@ -18,28 +17,14 @@ from core.errors import Fenced, InvalidEvent
 from core.events import Event, Impression, Interaction, ItemChanged, ItemRemoved, UserChanged, UserErased
 from core.store.catalogue import upsert_items, upsert_users
 from core.store.database import Database, sql_state
+from core.store.rows import RowWriter
 from core.tables import consumer_offsets, dead_letters, erased_users
 
-COLUMNS = "key, source, id, type, time, user_id, item_id, value, session, slate, position, data"
-
-# Temporary, so never in the schema and never logged; the same columns as `events`, less txn.
-STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staging ON COMMIT DELETE ROWS AS SELECT {COLUMNS} FROM events WITH NO DATA"
-
-# Keys first, in key order so that two writers of the same keys wait rather than deadlock; then only what was new.
-INSERT_NEW = f"""
-WITH fresh AS (
-    INSERT INTO event_keys (key) SELECT key FROM staging ORDER BY key ON CONFLICT DO NOTHING RETURNING key
-), inserted AS (
-    INSERT INTO events ({COLUMNS}, txn)
-    SELECT {COLUMNS}, pg_current_xact_id()::text::bigint FROM staging JOIN fresh USING (key)
-    RETURNING item_id, type
-), counted AS (
-    INSERT INTO item_counts (item_id, type, events)
-    SELECT item_id, type, count(*) FROM inserted
-    WHERE item_id IS NOT NULL AND type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type
-    ON CONFLICT (item_id, type) DO UPDATE SET events = item_counts.events + excluded.events
-)
-SELECT split_part(type, '.', 1) AS family, count(*) FROM inserted GROUP BY 1
+ADVANCE = """
+UPDATE consumer_offsets AS o SET next_offset = a.next_offset, updated_at = now()
+FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS a (topic_id, partition, epoch, next_offset)
+WHERE (o.topic_id, o.partition, o.epoch) = (a.topic_id, a.partition, a.epoch) AND o.next_offset <= a.next_offset
+RETURNING o.topic_id, o.partition
 """
 
 # Counts go down by what was really deleted, so that erasing before or after the events leaves the same tables. The
@@ -61,8 +46,7 @@ UPDATE item_counts c SET events = c.events - lost.events FROM lost WHERE c.item_
 REFUSALS = ("22", "23", "54")
 
 
-@dataclass(frozen=True)
-class Coordinates:
+class Coordinates(msgspec.Struct, frozen=True, gc=False):
     """Where a message stands in the stream."""
 
     topic: str
@@ -71,8 +55,7 @@ class Coordinates:
     offset: int
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(msgspec.Struct, frozen=True, gc=False):
     """An accepted event and where it came from."""
 
     event: Event
@@ -127,6 +110,7 @@ class EventStore:
     def __init__(self, database: Database, secret: str) -> None:
         self._database = database
         self._secret = secret.encode()
+        self._rows = RowWriter()
 
     def claim(self, topic: str, topic_id: str, partition: int, *, start: int = 0) -> Claim:
         """Take a partition over: raise its epoch, which shuts out whoever held it, and learn where to go on."""
@@ -163,7 +147,7 @@ class EventStore:
             with self._database.begin() as connection:
                 self._advance(connection, advances)
                 accepted, refused = self._without_erased(connection, batch)
-                inserted = self._insert(connection, accepted)
+                inserted = self._rows.insert(_cursor(connection), [one.event for one in accepted])
                 self._change(connection, accepted)
                 self._bury(connection, [*dead, *refused])
         except (sa.exc.DBAPIError, psycopg2.Error) as error:
@@ -176,7 +160,7 @@ class EventStore:
 
     def user_hash(self, user: str) -> bytes:
         """The keyed hash that remembers an erased user."""
-        return hmac.new(self._secret, user.encode(), "sha256").digest()
+        return hmac.digest(self._secret, user.encode(), "sha256")
 
     def erased_hashes(self, since_txn: int = 0) -> set[bytes]:
         """Hashes of users erased by transactions from `since_txn` on."""
@@ -224,34 +208,40 @@ class EventStore:
         return Claim(topic, topic_id, partition, epoch, next_offset)
 
     def _advance(self, connection: sa.Connection, advances: Sequence[Advance]) -> None:
-        table = consumer_offsets
-        for advance in sorted(advances, key=lambda one: (one.claim.topic_id, one.claim.partition)):
-            claim = advance.claim
-            changed = connection.execute(
-                sa.update(table)
-                .where(table.c.topic_id == claim.topic_id, table.c.partition == claim.partition)
-                .where(table.c.epoch == claim.epoch, table.c.next_offset <= advance.next_offset)
-                .values(next_offset=advance.next_offset, updated_at=sa.func.now())
-            )
-            if changed.rowcount != 1:
+        if not advances:
+            return
+        claims = [one.claim for one in advances]
+        cursor = _cursor(connection)
+        cursor.execute(
+            ADVANCE,
+            (
+                [one.topic_id for one in claims], [one.partition for one in claims], [one.epoch for one in claims],
+                [one.next_offset for one in advances],
+            ),
+        )  # fmt: skip
+        advanced = set(cursor.fetchall())
+        for claim in claims:
+            if (claim.topic_id, claim.partition) not in advanced:
                 raise _fenced(claim)
 
     def _without_erased(
         self, connection: sa.Connection, batch: Sequence[Received]
-    ) -> tuple[list[Received], list[DeadLetter]]:
+    ) -> tuple[Sequence[Received], list[DeadLetter]]:
         """Record this batch's erasures, then split off every event of anyone ever erased."""
         erasures = {one.event.body.user: one.event.time for one in batch if isinstance(one.event.body, UserErased)}
         # An eraser waits for appends in flight and later appends wait for it, so none slips a row past the deletion.
         mode = "EXCLUSIVE" if erasures else "ROW SHARE"
-        connection.execute(sa.text(f"LOCK TABLE erased_users IN {mode} MODE"))
+        cursor = _cursor(connection)
+        cursor.execute(f"LOCK TABLE erased_users IN {mode} MODE")
         for user, at in sorted(erasures.items()):
             self._erase(connection, user, at)
-        hashes = {self.user_hash(user): user for user in {_owner(one.event) for one in batch} if user is not None}
-        if not hashes:
-            return list(batch), []
-        wanted = sa.literal(list(hashes), sa.ARRAY(sa.LargeBinary))
-        query = sa.select(erased_users.c.user_hash).where(erased_users.c.user_hash == sa.any_(wanted))
-        erased = {hashes[bytes(row[0])] for row in connection.execute(query)}
+        cursor.execute("SELECT EXISTS (SELECT FROM erased_users)")
+        if cursor.fetchone() == (False,):
+            return batch, []
+        owners = {owner for one in batch if (owner := _owner(one.event)) is not None}
+        users = {self.user_hash(user): user for user in owners}
+        cursor.execute("SELECT user_hash FROM erased_users WHERE user_hash = ANY(%s::bytea[])", (list(users),))
+        erased = {users[bytes(row[0])] for row in cursor.fetchall()}
         kept = [one for one in batch if _owner(one.event) not in erased]
         dropped = [one for one in batch if _owner(one.event) in erased]
         return kept, [DeadLetter(one.at, "erased_user", "", None, one.payload_bytes, "") for one in dropped]
@@ -275,20 +265,8 @@ class EventStore:
             {"user": user.encode()},
         )
 
-    def _insert(self, connection: sa.Connection, batch: Sequence[Received]) -> dict[str, int]:
-        if not batch:
-            return {}
-        rows = {
-            one.event.key: one.event for one in reversed(batch)
-        }  # reversed: of doubles in one batch the first stays
-        cursor = _cursor(connection)
-        cursor.execute(STAGING)
-        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", StringIO("".join(_lines(rows))))
-        cursor.execute(INSERT_NEW)
-        return dict(cursor.fetchall())
-
     def _change(self, connection: sa.Connection, batch: Sequence[Received]) -> None:
-        events = [one.event for one in batch]
+        events = [one.event for one in batch if not isinstance(one.event.body, Interaction)]
         upsert_items(connection, [event for event in events if isinstance(event.body, ItemChanged | ItemRemoved)])
         upsert_users(connection, [event for event in events if isinstance(event.body, UserChanged)])
 
@@ -317,34 +295,3 @@ def _owner(event: Event) -> str | None:
 def _cursor(connection: sa.Connection) -> Any:
     """The psycopg2 cursor below: COPY has no SQLAlchemy form."""
     return connection.connection.cursor()
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def _lines(rows: dict[Any, Event]) -> Iterator[str]:
-    """COPY text format, one line an event; values that can hold a delimiter are escaped."""
-    for key, event in rows.items():
-        fields = (str(key), event.source, event.id, event.type, event.time.isoformat(), *_fields(event))
-        yield "\t".join("\\N" if value is None else str(value).translate(_ESCAPES) for value in fields) + "\n"
-
-
-def _fields(event: Event) -> tuple[object, ...]:
-    """user_id, item_id, value, session, slate, position, data."""
-    body = event.body
-    if isinstance(body, Interaction):
-        data = _json(body.context) if body.context else None
-        return body.user, body.item, body.value, body.session, body.slate, body.position, data
-    if isinstance(body, UserErased):
-        return None, None, None, None, None, None, None
-    slate, session = (body.slate, body.session) if isinstance(body, Impression) else (None, None)
-    rest = {
-        name: value
-        for name, value in msgspec.to_builtins(body).items()
-        if name not in ("user", "item", "slate", "session")
-    }
-    return getattr(body, "user", None), getattr(body, "item", None), None, session, slate, None, _json(rest)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -26,15 +26,14 @@ EXAMPLES = (
     ("The Quiet Orchard", 1974, ("fantasy", "adventure", "war", "documentary", "romance")),
     ("The Bronze Rivers", 2003, ("crime", "documentary", "musical")),
 )
-NOTE = "{name}: {a} {labels} {noun} from {year}"
-UNDATED_NOTE = "{name}: {a} {labels} {noun}"
+NOTE = "{name} | {a} {labels} {noun} | {year}"
+UNDATED_NOTE = "{name} | {a} {labels} {noun}"
 # Which wording an item gets depends on its id, so a catalogue does not read alike; a retry takes the next one.
 WORDINGS = (
     "{name} is {a} {labels} {noun} from {year}.",
     "Released in {year}, {name} is {a} {labels} {noun}.",
-    "{name} ({year}) combines {labels}.",
+    "{name} ({year}) is {a} {labels} {noun}.",
 )
-SINGLE_WORDING = "{name} ({year}) is {a} {labels} {noun}."  # instead of one that combines
 UNDATED_WORDINGS = ("{name} is {a} {labels} {noun}.", "{name} belongs to {labels}.")
 
 
@@ -48,7 +47,7 @@ class Description:
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        parts = (SYSTEM, LEAVE_OUT, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, SINGLE_WORDING, UNDATED_WORDINGS)
+        parts = (SYSTEM, LEAVE_OUT, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def writable(self, facts: ItemFacts, style: Style) -> str | None:
@@ -74,10 +73,8 @@ class Description:
         note = NOTE if facts.year else UNDATED_NOTE
         messages = [Message("system", system)]
         for name, year, labels in EXAMPLES:
-            single = wording == WORDINGS[-1] and len(labels) == 1
             messages.append(Message("user", _filled(note, name, year, labels, facts.noun)))
-            sentence = _filled(SINGLE_WORDING if single else wording, name, year, labels, facts.noun)
-            messages.append(Message("assistant", sentence))
+            messages.append(Message("assistant", _filled(wording, name, year, labels, facts.noun)))
         messages.append(Message("user", _filled(note, facts.names[0], facts.year, facts.labels, facts.noun)))
         return Prompt(tuple(messages))
 

@@ -204,7 +204,7 @@ def _headless(text: str, sentence: list[Token], index: int) -> Iterator[Violatio
         run.append(token)
     categories = [token for token in run if token.part == "category"]
     after = sentence[index + len(run)] if index + len(run) < len(sentence) else None
-    if not categories or (after and after.part in ("noun", "genre", "blend", "fact")):
+    if not categories or (after and after.part in ("noun", "genre", "blend", "fact", "")):
         return
     span = (run[0].start, categories[-1].end)
     listed = any(mark in text[slice(*span)] for mark in (",", " and "))

@@ -107,7 +107,7 @@ CATEGORY_FORMS: dict[str, tuple[str, ...]] = {
 }
 
 # Categories that are also what such a work is called: "a comedy", but not "a war".
-WORKS = _set("comedy documentary drama musical mystery romance satire thriller western")
+WORKS = frozenset((*_set("comedy documentary drama musical mystery noir romance satire thriller western"), "film noir"))
 
 # Categories that are none.
 NO_CATEGORY = frozenset(("", "unknown", "none", "n a", "na", "other", "misc", "uncategorized", "no genres listed"))

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 
 from core.errors import Unavailable
 from serving.problems import documented
+from serving.routes.content import content_kind
 from serving.routes.parameters import ADMIN, READ, Limit, Name, Serving
 from serving.service import Jobs, Service, run
 from serving.shapes import JobRunAnswer, JobStarted, RegenerateRequest
@@ -41,7 +42,7 @@ async def run_job(service: Serving, name: Name) -> JobStarted:
 )  # fmt: skip
 async def regenerate(service: Serving, data: JSONBody[RegenerateRequest]) -> JobStarted:
     """Runs the generate job for one kind of text."""
-    arguments = {"kind": data.kind} | ({} if data.limit is None else {"limit": data.limit})
+    arguments = {"kind": content_kind(data.kind).name} | ({} if data.limit is None else {"limit": data.limit})
     return JobStarted(
         await run(service.threads.database, schedule(service).run_now, "generate", **arguments), "generate"
     )

@@ -24,8 +24,8 @@ from sqlalchemy.engine import make_url
 
 from core.errors import Fenced
 from core.events import decode
-from core.store import events as event_store
-from core.store.events import Advance, Coordinates, Received
+from core.store.events import Advance, Coordinates, EventStore, Received
+from core.store.rows import RowWriter
 from headwater.broker import EmbeddedBroker
 from headwater.postgres import EmbeddedPostgres
 
@@ -361,7 +361,7 @@ def write_late(world: World) -> None:
 def test_the_late_write_of_a_former_owner_is_refused(
     world: World, faults: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_store, "INSERT_NEW", faults["WITHOUT_IDENTITY"])
+    monkeypatch.setattr(RowWriter, "insert", faults["insert_everything"])
     with pytest.raises(Fenced):
         write_late(world)
     assert doubled(world) == 0
@@ -371,8 +371,8 @@ def test_the_late_write_of_a_former_owner_is_refused(
 def test_without_the_fence_the_ledger_reports_the_late_write(
     world: World, faults: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_store, "INSERT_NEW", faults["WITHOUT_IDENTITY"])
-    monkeypatch.setattr(event_store.EventStore, "_advance", faults["advance_unfenced"])
+    monkeypatch.setattr(RowWriter, "insert", faults["insert_everything"])
+    monkeypatch.setattr(EventStore, "_advance", faults["advance_unfenced"])
     write_late(world)
     assert sum("2 times: e" in trouble for trouble in world.troubles()) == 10
     assert world.reached() == 10, "and the offset went back"

@@ -72,7 +72,10 @@ def test_two_schedulers_run_each_due_tick_once(context: JobContext, monkeypatch:
     async def both() -> None:
         stop = asyncio.Event()
         runs = [asyncio.create_task(Schedule(every_second).run(stop)) for _ in range(2)]
-        await asyncio.sleep(4.5)
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            if len(ran) >= 3:
+                break
         stop.set()
         await asyncio.gather(*runs)
 

@@ -151,4 +151,7 @@ def test_items_that_were_never_with_others_have_no_neighbours_exact_or_not(objec
     for dense_items in (0, 100):
         model = Linear.fit(data, replace(EASE, objective=objective, dense_items=dense_items))
         assert model.neighbours.weights[data.item_row("alone")].nnz == 0
-        assert model.recommend(UserBatch.from_sequences(data), 1)[0].tolist() == [[2 if objective == "next" else 1], [-1]]
+        assert model.recommend(UserBatch.from_sequences(data), 1)[0].tolist() == [
+            [2 if objective == "next" else 1],
+            [-1],
+        ]

@@ -74,6 +74,8 @@ def test_what_does_not_exist_is_not_found(client: httpx.Client) -> None:
     problem(client.get("/v1/users/unheard-of"), 404)
     problem(client.post("/v1/content", json={"item": "unheard-of"}), 404)
     problem(client.post("/v1/models/unheard-of/promote", json={"version": 1}), 404)
+    problem(client.post("/v1/models/als/promote", json={"version": 2**40}), 400)
+    problem(client.post("/v1/content/regenerate", json={"kind": "unheard-of"}), 400)
     assert "/openapi.json" in problem(client.get("/v1/unheard-of"), 404)["detail"]
     problem(client.put("/v1/recommendations", json={}), 405)
 

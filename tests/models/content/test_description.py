@@ -126,7 +126,7 @@ def test_hostile_fields_reach_neither_the_prompt_nor_the_text_as_orders(hostile:
         assert len(prompt.messages) == 2 + 2 * len(EXAMPLES)
         assert "\n" not in prompt.messages[-1].content
         assert len(prompt.messages[-1].content) < 500
-        said.append(prompt.messages[-1].content)
+        said += prompt.messages[-1].content.split(" | ")
         if field in ("description", "attribute"):
             assert hostile not in "".join(message.content for message in prompt.messages)
     for shown in said:
@@ -156,7 +156,7 @@ def test_examples_that_leak_into_a_text_are_refused() -> None:
 def test_the_prompt_is_examples_and_a_note_and_a_retry_changes_the_wording_and_names_what_was_wrong() -> None:
     first = DESCRIPTION.prompt(TOY, Style())
     assert [message.role for message in first.messages] == ["system", *["user", "assistant"] * len(EXAMPLES), "user"]
-    assert first.messages[-1].content == "Toy Story: an animation, children's and comedy film from 1995"
+    assert first.messages[-1].content == "Toy Story | an animation, children's and comedy film | 1995"
     violations = DESCRIPTION.check("Toy Story (1995) is a classic horror film.", TOY)
     second = DESCRIPTION.prompt(TOY, Style(), [violations])
     assert '"classic", "horror"' in second.messages[0].content

@@ -15,7 +15,7 @@ import pytest
 from core.errors import ConfigurationError, TextModelUnavailable
 from core.progress import Silent
 from models.text.generator import Generation, Limits, Message, Prompt
-from models.text.local import MANIFEST, LocalGenerator, _batches, convert_gguf
+from models.text.local import MANIFEST, MAX_PREFIXES, LocalGenerator, convert_gguf
 
 SHORT = Limits(max_tokens=12)
 WARM = Limits(max_tokens=12, temperature=1.0)
@@ -120,24 +120,18 @@ def test_the_name_holds_a_checksum_of_the_weights(tiny_model: Path, generator: L
     assert LocalGenerator(tiny_model, "cpu").name == generator.name
 
 
-def test_prompts_that_begin_alike_go_together_and_every_prompt_goes_once() -> None:
-    family_a = [[1] * 20 + [n] for n in range(3)]
-    family_b = [[2] * 20 + [n] * (n + 1) for n in range(4)]
-    mixed = [
-        family_a[0],
-        family_b[0],
-        [3] * 25,
-        family_a[1],
-        family_b[1],
-        family_b[2],
-        family_a[2],
-        [4] * 30,
-        family_b[3],
+def test_reading_the_examples_once_changes_no_text(tiny_model: Path) -> None:
+    """Prompts with different examples, or none, share batches; each prefix is read once, and forgotten when many came."""
+    prompts = [
+        Prompt((*(Message("user", f"example {n}"),) * (n % 4), Message("user", f"item {m}")))
+        for n in range(24)
+        for m in range(2)
     ]
-    batches = list(_batches(mixed, 3))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(mixed)))
-    assert [0, 3, 6] in batches
-    assert all(len(batch) <= 3 for batch in batches)
+    fresh = [LocalGenerator(tiny_model, "cpu", batch_prompts=1).generate([p], SHORT, seed=1)[0] for p in prompts[:8]]
+    used = LocalGenerator(tiny_model, "cpu")
+    assert used.generate(prompts, SHORT, seed=1)[:8] == fresh
+    assert used.generate(prompts[:8], SHORT, seed=1) == fresh
+    assert len(used._prefixes) == MAX_PREFIXES
 
 
 def test_importing_the_module_loads_neither_torch_nor_transformers() -> None:
