@@ -128,7 +128,7 @@ def _movie(item: str, title: str, year: str, genres: str) -> ItemChanged:
         item=item,
         title="Unknown" if title == "unkonwn" else clean_title(title),
         categories=tuple(genre for genre in genres.split(" ") if genre and genre != "unknown"),
-        attributes={"year": int(year)} if year.isdigit() else {},
+        attributes={"type": "film"} | ({"year": int(year)} if year.isdigit() else {}),
     )
 
 

@@ -10,11 +10,11 @@ from core.store.catalogue import Item
 from core.store.contents import Content
 from jobs.context import JobContext
 from models.content import CONTENT_KINDS
-from models.content.kind import ContentKind, ItemFacts, facts_hash
+from models.content.kind import ContentKind, ItemFacts, Style, facts_hash
 from models.content.writer import Written, write
 from models.text.generator import TextGenerator
 
-CHUNK_ITEMS = 16  # texts are stored this often, so that a kill loses little
+CHUNK_ITEMS = 32  # texts are stored this often, so that a kill loses little
 
 
 def generate(
@@ -66,7 +66,7 @@ def _write_chunk(
             outcome["unchanged"] += 1
         else:
             changed.append(item)
-    written = write(kind, [facts_of(item) for item in changed], generator)
+    written = write(kind, [facts_of(item) for item in changed], generator, Style(locale))
     context.store.contents.save([_content(text, item, locale) for text, item in zip(written, changed, strict=True)])
     outcome.update(f"{text.origin} {text.status}" for text in written)
     return outcome

@@ -4,3 +4,5 @@ from models.content.description import DESCRIPTION
 from models.content.kind import CONTENT_KINDS
 
 CONTENT_KINDS[DESCRIPTION.name] = DESCRIPTION
+
+__all__ = ["CONTENT_KINDS"]

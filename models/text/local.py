@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def convert_gguf(gguf_path: Path, out_dir: Path, reporter: Reporter) -> Path:
     """Turn a GGUF file into a directory that loads in a second (tokenizer, config, bfloat16 safetensors); returns it.
 
     Done once: a directory whose manifest names this very file is kept. The manifest is written last and the directory
-    renamed into place, so a conversion that was cut off is done again. Takes 20 to 70 s for 135M parameters.
+    renamed into place, so a conversion that was cut off is done again. Takes 10 to 30 s for 135M parameters.
     Raises TextModelUnavailable when the file is missing or cannot be read as a model.
     """
     try:
@@ -67,7 +68,8 @@ def _read_gguf(gguf_path: Path) -> tuple[Any, Any]:
     torch, transformers = _libraries()
     place: dict[str, Any] = {"gguf_file": gguf_path.name, "local_files_only": True}
     try:
-        with _one_thread(torch), redirect_stderr(StringIO()):  # its own progress bar would break into ours
+        # its own progress bar would break into ours
+        with _one_thread(torch), redirect_stderr(StringIO()), _parsed_once():
             model = transformers.AutoModelForCausalLM.from_pretrained(gguf_path.parent, dtype=torch.bfloat16, **place)
             tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_path.parent, **place)
     except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
@@ -79,6 +81,19 @@ def _read_gguf(gguf_path: Path) -> tuple[Any, Any]:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model, tokenizer
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """transformers 5.23 parses the whole file three times, and names every tensor anew for every module: remember both."""
+    import gguf
+
+    kept = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(kept[0]), cache(kept[1])
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = kept
 
 
 class LocalGenerator:
