@@ -214,7 +214,7 @@ def _decode_plainly(raw: bytes) -> Event | None:
 
     None for all else, also for what is wrong: the careful way has the words for it.
     """
-    if b"\\u0000" in raw or b'"kind"' in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+    if b"\\u0000" in raw:
         return None
     try:
         outline = _decode_outline(raw)
@@ -223,6 +223,8 @@ def _decode_plainly(raw: bytes) -> Event | None:
             return None
         body = _decode_interaction(outline.data)
     except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if body.kind or (body.context and _depth(body.context, 1) > MAX_DEPTH):
         return None
     msgspec.structs.force_setattr(body, "kind", kind)  # ours alone so far
     return Event(outline.id, outline.source, outline.type, outline.time, body)

@@ -75,13 +75,14 @@ class RowWriter:
             cursor.execute("ROLLBACK TO SAVEPOINT straight")
             return None
         cursor.copy_expert(f"COPY events ({COLUMNS}) FROM STDIN", BytesIO(lines))
-        counted = Counter(
-            [(event.body.item, event.type) for event in rows.values() if isinstance(event.body, Interaction)]
-        )
+        counted = Counter([(event.body.item, event.type) for event in rows.values() if type(event.body) is Interaction])
         if counted:
             items, types = zip(*counted, strict=True)
             cursor.execute(COUNT, (_array(items), _array(types), list(counted.values())))
-        return dict(Counter([event.type.partition(".")[0] for event in rows.values()]))
+        families: Counter[str] = Counter()
+        for kind, count in Counter([event.type for event in rows.values()]).items():
+            families[kind.partition(".")[0]] += count
+        return dict(families)
 
     def _insert_new(self, cursor: Any, lines: bytes) -> dict[str, int]:
         """By way of a staging table, where what is known is left out."""
