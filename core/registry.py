@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import ArtifactStore
-from core.errors import ArtifactCorrupt
+from core.errors import ArtifactCorrupt, GateRefused
 from core.settings import Settings
 from core.store import Store
 from core.store.versions import ModelVersion, VersionStore
@@ -49,8 +49,14 @@ class Registry:
         return version
 
     def promote(self, name: str, version: int, verdict: str) -> None:
-        """Make a version live after checking that its files are whole. Raises NotFound, ArtifactCorrupt."""
-        self.open(self._versions.version(name, version))
+        """Make a version live after checking that its files are whole.
+
+        Raises NotFound, ArtifactCorrupt, and GateRefused for a version that did not pass the gate (DESIGN I5).
+        """
+        found = self._versions.version(name, version)
+        if found.state == "refused":
+            raise GateRefused(f"{name} v{version} did not pass the gate: {found.verdict}")
+        self.open(found)
         self._versions.promote(name, version, verdict)
 
     def rollback(self, name: str) -> int:

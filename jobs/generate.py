@@ -10,8 +10,8 @@ from core.store.catalogue import Item
 from core.store.contents import Content
 from jobs.context import JobContext
 from models.content import CONTENT_KINDS
-from models.content.kind import ContentKind, ItemFacts, Style, facts_hash
-from models.content.writer import Written, write
+from models.content.kind import ContentKind, Style, facts_hash
+from models.content.writer import as_content, facts_of, write
 from models.text.generator import TextGenerator
 
 CHUNK_ITEMS = 32  # texts are stored this often, so that a kill loses little
@@ -49,11 +49,6 @@ def generate(
     return outcome
 
 
-def facts_of(item: Item) -> ItemFacts:
-    """The facts a text about the item may state."""
-    return ItemFacts.of(item.item, item.title, item.categories, item.attributes, item.description, item.locale)
-
-
 def _write_chunk(
     kind: ContentKind, locale: str, items: Sequence[Item], generator: TextGenerator | None, context: JobContext
 ) -> Counter[str]:
@@ -67,7 +62,7 @@ def _write_chunk(
         else:
             changed.append(item)
     written = write(kind, [facts_of(item) for item in changed], generator, Style(locale))
-    context.store.contents.save([_content(text, item, locale) for text, item in zip(written, changed, strict=True)])
+    context.store.contents.save([as_content(text, item, locale) for text, item in zip(written, changed, strict=True)])
     outcome.update(f"{text.origin} {text.status}" for text in written)
     return outcome
 
@@ -76,11 +71,3 @@ def _keep(stored: Content, item: Item, kind: ContentKind, generator: TextGenerat
     """Whether a text still says what its item says; a template's gives way once there is a model to ask."""
     same = (stored.facts_hash, stored.prompt_hash) == (facts_hash(facts_of(item)), kind.prompt_hash)
     return same and (stored.origin == "model" or generator is None)
-
-
-def _content(text: Written, item: Item, locale: str) -> Content:
-    rejected = [{"claim": one.claim, "reason": one.reason, "rule": one.rule} for one in text.violations]
-    return Content(
-        item.item, text.kind, locale, text.text, text.status, text.origin, text.model, text.facts_hash, item.changed_at,
-        text.prompt_hash, text.attempts, [*rejected, {"note": text.note}] if text.note else rejected,
-    )  # fmt: skip

@@ -21,12 +21,11 @@ from jobs.context import JobContext
 from jobs.gate import BASELINE, METRIC, Verdict, judge
 from models import RECOMMENDERS
 from models.evaluation import Row, evaluate
-from models.index import VectorIndex
+from models.index import INDEX_FILE, VectorIndex
 from models.protocols import Split, time_split
 from models.recommender import Recommender, VectorRecommender
 
 METRICS = ("hr@10", METRIC)
-INDEX_FILE = "index.faiss"
 
 
 @dataclass(frozen=True)

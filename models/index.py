@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.errors import ArtifactCorrupt, InvalidRequest
 from models.recommender import Mask, Ranked, top_k
 
+INDEX_FILE = "index.faiss"  # in the folder of a published model that has vectors
 EXACT_ROWS = 300_000  # an exact search of so many 64-d vectors takes about 3 ms on one core
 RECALL_WANTED = 0.95  # of an approximate index, at 100
 SAMPLED_QUERIES = 100

@@ -107,9 +107,10 @@ class Transitions:
         """The items of the history whose successors include the recommended one, by their share of its score."""
         batch, k = item_ix.shape
         read = users.newest(self.config.history)
-        pair = np.repeat(
-            np.arange(len(read.items)), k
-        )  # each item of the history with each recommended item of its user
+        if not len(read.items):
+            return np.full((batch, k, limit), -1, np.int32)
+        # each item of the history with each recommended item of its user
+        pair = np.repeat(np.arange(len(read.items)), k)
         asked = item_ix[read.owner].ravel()
         share = np.asarray(self.next_items[read.items[pair], np.maximum(asked, 0)]).ravel() * self._weight(read)[pair]
         slot = read.owner[pair] * k + np.tile(np.arange(k), len(read.items))

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from core.store.versions import ModelVersion
 from core.telemetry import MODEL_AGE_SECONDS, MODEL_REFUSED, MODEL_VERSION
 from features.interactions import IdTable
 from models import RECOMMENDERS
-from models.index import VectorIndex
+from models.index import INDEX_FILE, VectorIndex
 from models.popularity import Popularity
 from models.recommender import Recommender, UserBatch, VectorRecommender
 from serving.catalogue import LiveCatalogue, Mask, Rows, View
@@ -31,7 +32,6 @@ from serving.catalogue import LiveCatalogue, Mask, Rows, View
 log = logging.getLogger(__name__)
 
 POLL_EVERY_S = 1.0
-INDEX_FILE = "index.faiss"
 METRIC = "ndcg@10"
 LEAST_WEIGHT = 0.01  # of a model that was never measured, or found to be hopeless
 
@@ -51,15 +51,15 @@ class Served:
         """How answers name the version."""
         return f"v{self.version.version}"
 
-    @property
+    @cached_property
     def personal(self) -> bool:
         """Whether it places the user in a space of its own, rather than walking from item to item."""
         return isinstance(self.model, VectorRecommender)
 
     def recommend(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
         """Catalogue rows of the best k items, best first, for a batch of one; `allowed` (n_items,) narrows the search itself."""
-        if self.index is not None and isinstance(self.model, VectorRecommender):
-            found, _ = self.index.search(self.model.encode(users), k, allowed)
+        if self.index is not None:
+            found, _ = self.index.search(cast(VectorRecommender, self.model).encode(users), k, allowed)
         else:
             found, _ = self.model.recommend(users, k, ~allowed)
         best: Rows = self.rows[found[0][found[0] >= 0]]

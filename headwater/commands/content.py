@@ -8,8 +8,9 @@ import typer
 
 from core.errors import NotFound
 from headwater.terminal import Json, console, opened, print_json
-from jobs.generate import facts_of, generate
+from jobs.generate import generate
 from models.content import CONTENT_KINDS
+from models.content.writer import facts_of
 from models.text import open_generator
 
 app = typer.Typer(help="Texts about items, written from their facts and checked against them.", no_args_is_help=True)

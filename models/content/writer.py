@@ -9,6 +9,8 @@ from typing import Literal
 
 from core.errors import TextModelUnavailable
 from core.progress import Reporter, Silent, Task
+from core.store.catalogue import Item
+from core.store.contents import Content
 from core.telemetry import TEXTS
 from models.content.kind import ContentKind, ItemFacts, Style, Violation, facts_hash
 from models.text.generator import Limits, TextGenerator
@@ -114,4 +116,18 @@ def _written(kind: ContentKind, draft: _Draft, gone: str, generator: TextGenerat
         attempts=attempts, violations=tuple(chain.from_iterable(draft.rejected)), note=note,
         facts_hash=facts_hash(facts), prompt_hash=kind.prompt_hash,
         model=generator.name if by_model and generator else TEMPLATE,
+    )  # fmt: skip
+
+
+def facts_of(item: Item) -> ItemFacts:
+    """The facts that a text about a catalogue item may state."""
+    return ItemFacts.of(item.item, item.title, item.categories, item.attributes, item.description, item.locale)
+
+
+def as_content(text: Written, item: Item, locale: str) -> Content:
+    """A written text as the store keeps it: made from the item as of its last change, with what was refused on the way."""
+    rejected = [{"claim": one.claim, "reason": one.reason, "rule": one.rule} for one in text.violations]
+    return Content(
+        item.item, text.kind, locale, text.text, text.status, text.origin, text.model, text.facts_hash, item.changed_at,
+        text.prompt_hash, text.attempts, [*rejected, {"note": text.note}] if text.note else rejected,
     )  # fmt: skip

@@ -7,9 +7,8 @@ from litestar.params import JSONBody
 
 from core.errors import DatabaseUnavailable, InvalidRequest
 from core.store.catalogue import Item
-from core.store.contents import Content
-from models.content.kind import CONTENT_KINDS, ContentKind, ItemFacts, Style
-from models.content.writer import Written, write
+from models.content.kind import CONTENT_KINDS, ContentKind, Style
+from models.content.writer import as_content, facts_of, write
 from serving.problems import documented
 from serving.routes.items import known_item
 from serving.routes.parameters import READ, ItemId, Kind, Locale, Serving
@@ -68,24 +67,11 @@ def content_kind(name: str) -> ContentKind:
     return CONTENT_KINDS[name]
 
 
-def facts_of(item: Item) -> ItemFacts:
-    """The facts that a text about the item may state."""
-    return ItemFacts.of(item.item, item.title, item.categories, item.attributes, item.description, item.locale)
-
-
 def _write(service: Service, item: Item, kind: ContentKind, locale: str) -> ContentAnswer:
     written = write(kind, [facts_of(item)], service.generator, Style(locale))[0]
-    service.store.contents.save([_stored(written, item, locale)])
+    service.store.contents.save([as_content(written, item, locale)])
     return ContentAnswer(
         item.item, kind.name, locale, written.text, written.status, written.origin, written.model, False
-    )  # fmt: skip
-
-
-def _stored(text: Written, item: Item, locale: str) -> Content:
-    rejected = [{"claim": one.claim, "reason": one.reason, "rule": one.rule} for one in text.violations]
-    return Content(
-        item.item, text.kind, locale, text.text, text.status, text.origin, text.model, text.facts_hash, item.changed_at,
-        text.prompt_hash, text.attempts, [*rejected, {"note": text.note}] if text.note else rejected,
     )  # fmt: skip
 
 

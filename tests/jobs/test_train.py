@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, GateRefused, NotFound
 from core.settings import Settings
 from core.store import open_store
 from jobs.context import JobContext, job_context
-from jobs.train import INDEX_FILE, evaluate_own, train
+from jobs.train import evaluate_own, train
 from models import RECOMMENDERS
+from models.index import INDEX_FILE
 from models.recommender import UserBatch
 from tests.streams import EPOCH, Writer, habits, view
 
@@ -56,6 +57,8 @@ def test_a_refused_model_is_recorded_with_its_figures_and_does_not_serve(context
     assert trained["transitions"].version.verdict == trained["transitions"].verdict.reason != ""
     assert trained["transitions"].version.metrics["cases"] > 0
     assert "transitions" not in context.registry.live()
+    with pytest.raises(GateRefused, match="did not pass the gate"):
+        context.registry.promote("transitions", trained["transitions"].version.version, "by hand")
 
 
 def test_until_leaves_out_what_came_later(context: JobContext) -> None:

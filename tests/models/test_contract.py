@@ -128,6 +128,7 @@ def test_an_empty_history_gets_nothing_from_a_personal_model(personal):
     assert (scores[0] == -np.inf).all()
     assert (found[1] >= 0).all()
     assert (personal.scores(batch([])) == -np.inf).all()
+    assert (personal.because(batch([]), np.array([[1, 2]], np.int32)) == -1).all()
 
 
 def test_users_are_answered_alike_alone_and_in_a_batch(model):

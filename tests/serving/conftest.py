@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.serving.world import World, full_world, world
+from tests.serving.world import World, eventually, full_world, ingesting, world
 
 __all__ = ["full_world", "world"]
 
@@ -17,3 +17,14 @@ def client(full_world: World) -> Iterator[httpx.Client]:
     """A client of a server on the full world."""
     with full_world.served() as served:
         yield served
+
+
+@pytest.fixture
+def stream(full_world: World) -> Iterator[httpx.Client]:
+    """A client of a whole system: server, broker, consumer, Postgres. Returned once events flow through."""
+    with ingesting(full_world), full_world.served() as client:
+        client.post(
+            "/v1/events", json={"type": "interaction.view", "data": {"user": "first", "item": "i0"}}
+        ).raise_for_status()
+        eventually(lambda: client.get("/v1/users/first").status_code == 200, within_s=30)
+        yield client

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import msgspec
 import pytest
 
 from core.errors import BrokerUnavailable
-from ingest.consumer import run_consumer
 from serving.publisher import Publisher
 from tests.serving.test_bad_input import problem
-from tests.serving.world import World, eventually, ids
+from tests.serving.world import World, eventually, ids, ingesting
 
 VIEW = {"type": "interaction.view", "data": {"user": "new", "item": "i20"}}
-
-
-@contextmanager
-def ingesting(world: World) -> Iterator[None]:
-    """The real consumer, in a thread."""
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=run_consumer, args=(world.settings, world.store), kwargs={"stop": stop}, daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=20)
-
-
-@pytest.fixture
-def stream(full_world: World) -> Iterator[httpx.Client]:
-    """A client of a whole system: server, broker, consumer, Postgres. Returned once events flow through."""
-    with ingesting(full_world), full_world.served() as client:
-        client.post(
-            "/v1/events", json={"type": "interaction.view", "data": {"user": "first", "item": "i0"}}
-        ).raise_for_status()
-        eventually(lambda: client.get("/v1/users/first").status_code == 200, within_s=30)
-        yield client
-
-
-def test_an_unseen_users_first_view_changes_their_recommendations_within_two_seconds(stream: httpx.Client) -> None:
-    before = stream.get("/v1/users/new/recommendations").json()
-    assert before["fallback"] == "popular"
-    answer = stream.post("/v1/events", json=VIEW)
-    acknowledged = time.monotonic()
-    assert answer.status_code == 202
-    eventually(lambda: stream.get("/v1/users/new/recommendations").json()["fallback"] is None, within_s=2)
-    after = stream.get("/v1/users/new/recommendations").json()
-    assert time.monotonic() - acknowledged < 2
-    assert "i21" in ids(after)[:3]
-    assert "i20" not in ids(after)
-    assert after["items"][0]["reason"]["because"] == ["i20"]
 
 
 def test_a_list_is_published_whole_and_twice_is_once(stream: httpx.Client) -> None:

@@ -239,7 +239,7 @@ def test_popular_trending_and_latest_are_the_same_for_everyone(client: httpx.Cli
     assert ids(client.get("/v1/items/latest", params={"limit": 2}).json()) == ["i39", "i38"]
 
 
-def test_every_registered_model_can_be_served_alone(world: World) -> None:
+def test_every_registered_model_can_be_served(world: World) -> None:
     world.fill()
     for name in RECOMMENDERS:
         world.train(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from core.settings import Settings
 from core.store import Store, open_store
 from core.store.versions import ModelVersion
 from features.interactions import Interactions
+from ingest.consumer import run_consumer
 from models import RECOMMENDERS
 from models.als import ALSConfig
 from models.index import VectorIndex
@@ -54,12 +56,12 @@ class World:
         self.writer.write(changes)
 
     def train(self, *names: str, promote: bool = True) -> dict[str, ModelVersion]:
-        """Fit, publish and promote models (all of them by default) on the habits."""
+        """Fit, publish and promote models (those of NDCG by default) on the habits."""
         walks = habits(USERS, ITEMS, STEPS)
         columns = [(one.body.user, one.body.item, one.time.timestamp()) for one in walks]  # type: ignore[union-attr]
         users, items, times = zip(*columns, strict=True)
         data = Interactions.from_columns(list(users), list(items), list(times))
-        return {name: self.publish(name, data, promote=promote) for name in names or RECOMMENDERS}
+        return {name: self.publish(name, data, promote=promote) for name in names or NDCG}
 
     def publish(self, name: str, data: Interactions, *, promote: bool = True) -> ModelVersion:
         """Fit one model on `data`, publish it with its index, and promote it."""
@@ -75,7 +77,7 @@ class World:
             trained_until=None,
             snapshot="test",
             config={},
-            metrics={"metrics": {"ndcg@10": NDCG[name], "hr@10": 0.4}},
+            metrics={"metrics": {"ndcg@10": NDCG.get(name, 0.1), "hr@10": 0.4}},
         )
         if promote:
             self.registry.promote(name, version.version, "better than popularity in the test")
@@ -107,6 +109,21 @@ def eventually(true: Callable[[], bool], within_s: float = 5.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+@contextmanager
+def ingesting(world: World) -> Iterator[None]:
+    """The real consumer, in a thread."""
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=run_consumer, args=(world.settings, world.store), kwargs={"stop": stop}, daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=20)
 
 
 @pytest.fixture
