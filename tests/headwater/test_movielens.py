@@ -67,7 +67,11 @@ def test_movies_have_the_titles_years_and_genres_people_know(movielens_events: l
     assert movies["113"].title == "The Horseman on the Roof (Le Hussard sur le toit)"
     assert movies["1412"].title == "Land Before Time III: The Time of the Great Giving"
     assert movies["1412"].attributes == {"type": "film", "year": 1995}
-    assert (movies["267"].title, movies["267"].attributes, movies["267"].categories) == ("Unknown", {"type": "film"}, ())
+    assert (movies["267"].title, movies["267"].attributes, movies["267"].categories) == (
+        "Unknown",
+        {"type": "film"},
+        (),
+    )
     assert all(1920 < movie.attributes["year"] < 1999 for item, movie in movies.items() if item != "267")
     assert all(movie.available and movie.locale == "en" and movie.title for movie in movies.values())
 
