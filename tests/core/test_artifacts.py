@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -89,3 +91,25 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, source: Path) ->
 def test_a_name_cannot_lead_outside(tmp_path: Path, path: str) -> None:
     with pytest.raises(NotFound):
         ArtifactStore(str(tmp_path), tmp_path / "cache").manifest(path)
+
+
+def test_a_full_disk_is_called_by_its_name_and_leaves_nothing_behind(tmp_path: Path, source: Path) -> None:
+    """A small file system of its own, where one may be mounted: an artifact of 3 MB meets 1 MB."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("no small file system can be mounted here: run as root where mount is allowed")
+    try:
+        artifacts = ArtifactStore(str(small), tmp_path / "cache")
+        with pytest.raises(Unavailable, match="No space left on device"):
+            artifacts.publish("models/als/1", source, {})
+        assert artifacts.list("models/als") == []
+        assert not list(small.rglob("*.npy")), "the half-written draft is gone"
+    finally:
+        subprocess.run(["umount", small], check=True)
