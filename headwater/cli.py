@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -50,8 +51,10 @@ def demo(
     ] = None,
 ) -> None:
     """The whole system on real data (MovieLens-100K, or yours), then a served page. Ctrl-C stops everything."""
-    with stopping() as stop:
-        run_demo(ctx.obj, once=once, data=data, stop=stop)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # like Ctrl-C: stops what is under way, and everything started
+    run_demo(ctx.obj, once=once, data=data)
 
 
 @app.command(rich_help_panel=RUN)

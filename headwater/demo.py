@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 import uuid
@@ -41,8 +42,11 @@ INGEST_TIMEOUT_S = 300
 READY_TIMEOUT_S = 60
 
 
-def demo(settings: Settings, *, once: bool, data: Path | None, stop: Event) -> None:
-    """Run the main job, print what came of it, and serve on until `stop` is set, or not when `once`."""
+def demo(settings: Settings, *, once: bool, data: Path | None) -> None:
+    """Run the main job, print what came of it, and serve on until Ctrl-C, or not when `once`.
+
+    A KeyboardInterrupt at any moment stops everything that was started, in order.
+    """
     reporter = Terminal()
     began = time.monotonic()
     dataset = read_csv(data) if data is not None else None  # a mistake in the file shows before anything starts
@@ -66,14 +70,15 @@ def demo(settings: Settings, *, once: bool, data: Path | None, stop: Event) -> N
             write_texts(settings, context)
             step("6/7  serving")
             url = f"http://{settings.host}:{settings.port}"
-            wait_until_ready(url, store, settings, stop)
+            wait_until_ready(url, store, settings)
             step("7/7  what came of it")
             show(url, store)
             console.print(f"\n[bold]Ready in {time.monotonic() - began:.0f} s.[/] The console: [bold]{url}/console[/]")
             if not once:
                 console.print("Ctrl-C stops everything; Postgres keeps its data, the embedded broker keeps nothing.")
-                with running_roles(settings, ("schedule",)):
-                    stop.wait()
+                with running_roles(settings, ("schedule",)), contextlib.suppress(KeyboardInterrupt):
+                    Event().wait()
+                console.print("stopping")
 
 
 def prepare(settings: Settings) -> None:
@@ -135,7 +140,7 @@ def write_texts(settings: Settings, context: JobContext) -> None:
     say(", ".join(f"{count} {what}" for what, count in outcome.items()) or "every item has its text already")
 
 
-def wait_until_ready(url: str, store: Store, settings: Settings, stop: Event) -> None:
+def wait_until_ready(url: str, store: Store, settings: Settings) -> None:
     """Wait until serving answers with every live model. Raises Unavailable when it does not."""
     wanted = {name: version.version for name, version in store.versions.live().items()}
     for _ in range(READY_TIMEOUT_S * 5):
@@ -146,8 +151,7 @@ def wait_until_ready(url: str, store: Store, settings: Settings, stop: Event) ->
         if serving.get("models") == wanted:
             say(f"{url} serves " + ", ".join(f"{name} v{version}" for name, version in wanted.items()))
             return
-        if stop.wait(0.2):
-            raise Unavailable("stopped before serving was ready")
+        time.sleep(0.2)
     raise Unavailable(
         f"serving did not become ready within {READY_TIMEOUT_S} s: see {settings.home.absolute() / 'logs' / 'serve.log'}"
     )
