@@ -65,6 +65,7 @@ def script(home: Path, body: str, user: str | None = None) -> subprocess.Popen[s
     become = f"import pwd; e = pwd.getpwnam({user!r}); os.setgroups([]); os.setgid(e.pw_gid); os.setuid(e.pw_uid)"
     lines = [
         "import os, sys, time, signal, traceback, psycopg2, psutil",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",  # a shell's background job ignores it
         "from pathlib import Path",
         "from headwater.postgres import EmbeddedPostgres",
         become if user else "",
