@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
 
 from core.bus import Bus, Message
 from core.errors import InvalidEvent, TooManyDeadLetters
@@ -37,7 +40,24 @@ def bury(record: Record, at: Coordinates, refusal: InvalidEvent, keep_bytes: int
         len(payload),
         hashlib.sha256(payload).hexdigest(),
         headers,
+        _user(payload),
     )
+
+
+class _Whole(msgspec.Struct):
+    user: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _user(payload: bytes) -> str | None:
+    """Whom a refused message is about, in either mode of CloudEvents, as far as it can be read at all."""
+    try:
+        whole = msgspec.json.decode(payload, type=_Whole)
+        user = whole.user or msgspec.json.decode(whole.data, type=_Whole | None)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    user = user.user if isinstance(user, _Whole) else user
+    return user if isinstance(user, str) else None
 
 
 def halt_if_too_many(settings: Settings, store: Store, claim: Claim) -> None:

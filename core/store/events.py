@@ -65,7 +65,9 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A refused message: where, why, and as much of it as is kept. An erased user's keeps nothing."""
+    """A refused message: where, why, and as much of it as is kept. `user` is whom it is about, where that can be told:
+    an erased user's keeps nothing.
+    """
 
     at: Coordinates
     reason: str
@@ -74,6 +76,7 @@ class DeadLetter:
     payload_bytes: int
     payload_sha256: str
     headers: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,17 +149,17 @@ class EventStore:
         try:
             with self._database.begin() as connection:
                 self._advance(connection, advances)
-                accepted, refused = self._without_erased(connection, batch)
+                accepted, letters = self._without_erased(connection, batch, dead)
                 inserted = self._rows.insert(_cursor(connection), [one.event for one in accepted])
                 self._change(connection, accepted)
-                self._bury(connection, [*dead, *refused])
+                self._bury(connection, letters)
         except (sa.exc.DBAPIError, psycopg2.Error) as error:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             if sql_state(cause)[:2] not in REFUSALS:
                 raise
             raise InvalidEvent("refused_by_database", str(cause).splitlines()[0]) from error
         unique = sum(inserted.values())
-        return Appended(inserted, len(accepted) - unique, len(refused))
+        return Appended(inserted, len(accepted) - unique, len(batch) - len(accepted))
 
     def user_hash(self, user: str) -> bytes:
         """The keyed hash that remembers an erased user."""
@@ -225,9 +228,9 @@ class EventStore:
                 raise _fenced(claim)
 
     def _without_erased(
-        self, connection: sa.Connection, batch: Sequence[Received]
-    ) -> tuple[Sequence[Received], list[DeadLetter]]:
-        """Record this batch's erasures, then split off every event of anyone ever erased."""
+        self, connection: sa.Connection, batch: Sequence[Received], dead: Sequence[DeadLetter]
+    ) -> tuple[Sequence[Received], Sequence[DeadLetter]]:
+        """Record this batch's erasures; then what anyone ever erased did is only a dead letter that says nothing."""
         erasures = {one.event.body.user: one.event.time for one in batch if isinstance(one.event.body, UserErased)}
         # An eraser waits for appends in flight and later appends wait for it, so none slips a row past the deletion.
         mode = "EXCLUSIVE" if erasures else "ROW SHARE"
@@ -237,14 +240,15 @@ class EventStore:
             self._erase(connection, user, at)
         cursor.execute("SELECT EXISTS (SELECT FROM erased_users)")
         if cursor.fetchone() == (False,):
-            return batch, []
-        owners = {owner for one in batch if (owner := _owner(one.event)) is not None}
-        users = {self.user_hash(user): user for user in owners}
+            return batch, dead
+        owners = {_owner(one.event) for one in batch} | {letter.user for letter in dead}
+        users = {self.user_hash(user): user for user in owners if user is not None}
         cursor.execute("SELECT user_hash FROM erased_users WHERE user_hash = ANY(%s::bytea[])", (list(users),))
         erased = {users[bytes(row[0])] for row in cursor.fetchall()}
         kept = [one for one in batch if _owner(one.event) not in erased]
         dropped = [one for one in batch if _owner(one.event) in erased]
-        return kept, [DeadLetter(one.at, "erased_user", "", None, one.payload_bytes, "") for one in dropped]
+        letters = [_silenced(letter) if letter.user in erased else letter for letter in dead]
+        return kept, letters + [DeadLetter(one.at, "erased_user", "", None, one.payload_bytes, "") for one in dropped]
 
     def _erase(self, connection: sa.Connection, user: str, at: datetime) -> None:
         connection.execute(
@@ -285,6 +289,10 @@ class EventStore:
 
 def _fenced(claim: Claim) -> Fenced:
     return Fenced(f"{claim.topic}[{claim.partition}]: epoch {claim.epoch} is no longer the owner's")
+
+
+def _silenced(letter: DeadLetter) -> DeadLetter:
+    return replace(letter, detail="", payload=None, payload_sha256="", headers=(), user=None)
 
 
 def _owner(event: Event) -> str | None:

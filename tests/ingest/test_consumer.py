@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from kafka import KafkaConsumer
+from kafka.errors import OffsetOutOfRangeError
+from kafka.structs import TopicPartition
 from prometheus_client import REGISTRY
 
 from core.errors import ConfigurationError
@@ -16,6 +19,7 @@ from core.events import Interaction, ItemChanged, UserChanged, UserErased
 from core.store import open_store
 from ingest import consumer
 from ingest.consumer import run_consumer
+from ingest.kafka import Stream
 from ingest.replay import replay_topic
 
 if TYPE_CHECKING:
@@ -181,6 +185,31 @@ def test_a_replay_from_a_time_reads_what_came_since(world: World) -> None:
     rewound = replay_topic(world.settings, world.store, since)
     assert sum(one.reached - one.start for one in rewound) == 10
     assert replay_topic(world.settings, world.store, since + timedelta(hours=1)) == []
+
+
+@pytest.mark.parametrize("oldest", [7, 0])
+def test_a_log_that_was_cut_is_read_from_its_oldest_message_and_what_is_lost_is_counted(
+    worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, oldest: int
+) -> None:
+    # The embedded broker never drops anything, so what a broker with a retention says is said by hand, once.
+    world = worlds(topic_partitions=1)
+    lost, poll, said = metric("events_lost_total"), KafkaConsumer.poll, threading.Event()
+    world.publish(world.interactions(20))
+
+    def out_of_range_once(client: KafkaConsumer, *arguments: object) -> object:
+        place = TopicPartition(world.settings.topic, 0)
+        if not said.is_set() and place in client.assignment() and place not in client.paused():
+            said.set()
+            raise OffsetOutOfRangeError({place: 0})
+        return poll(client, *arguments)
+
+    monkeypatch.setattr(KafkaConsumer, "poll", out_of_range_once)
+    monkeypatch.setattr(Stream, "earliest", lambda stream, partition: oldest)
+    with world.consumer():
+        world.wait_until_settled()
+    assert world.rows() == 20 - oldest
+    assert metric("events_lost_total") - lost == oldest
+    assert ("7 messages before they were read" if oldest else "ends before 0") in caplog.text
 
 
 def test_tables_that_were_never_made_stop_it_with_advice(world: World) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from core.bus import Bus, Message
 from core.errors import InvalidEvent, TooManyDeadLetters
-from core.events import Interaction, encode
+from core.events import Interaction, UserErased, encode
 from core.store.dead_letters import BuriedMessage
 from core.store.events import Coordinates
 from ingest.dead_letters import _message, bury, replay
@@ -111,6 +111,25 @@ def test_a_few_bad_ones_do_not_halt(worlds: Callable[..., World]) -> None:
     assert world.troubles() == []
 
 
+def test_a_letter_about_an_erased_user_keeps_nothing_whenever_it_comes(worlds: Callable[..., World]) -> None:
+    world = worlds(event_max_future_s=60, topic_partitions=1)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+
+    def early(user: str, id: str) -> Message:
+        return world.event(Interaction(user=user, item="i1", kind="view"), id=id, time=ahead)
+
+    world._publish([early("gone-user", "a"), early("stays", "b")])
+    world._publish([world.event(UserErased(user="gone-user"), id="c")])
+    world._publish([early("gone-user", "d"), Message(b"x", b'{"data":{"user":"gone-user"}}')])
+    world.garbage = 5
+    with world.consumer():
+        world.wait_until_settled()
+    letters = world.store.dead_letters.list()
+    assert len(letters) == 4
+    assert [letter.offset for letter in letters if letter.payload is not None] == [1]
+    assert world.number("SELECT count(*) FROM dead_letters d WHERE d::text LIKE '%gone-user%'") == 0
+
+
 def test_replaying_publishes_again_what_is_understood_now(worlds: Callable[..., World]) -> None:
     world = worlds(event_max_future_s=60)
     ahead = datetime.now(UTC) + timedelta(hours=1)
@@ -160,6 +179,24 @@ def test_a_letter_kept_whole_is_replayed_byte_for_byte(payload: bytes, headers: 
     assert stored.whole
     message = _message(stored)
     assert (message.value, list(message.headers)) == (payload, headers)
+
+
+@pytest.mark.parametrize(
+    ("payload", "user"),
+    [
+        (VIEW, "u1"),
+        (b'{"user":"u2","item":7}', "u2"),
+        (b'{"data":{"user":7}}', None),
+        (b'{"data":[1]}', None),
+        (b'{"data":null}', None),
+        (VIEW[:-1], None),
+        (b"[" * 100_000, None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_whom_a_letter_is_about_is_told_where_it_can_be_read(payload: bytes, user: str | None) -> None:
+    assert bury(record(payload, []), AT, REFUSAL, 10).user == user
 
 
 def test_plain_headers_stay_readable() -> None:
