@@ -51,9 +51,8 @@ def demo(
     ] = None,
 ) -> None:
     """The whole system on real data (MovieLens-100K, or yours), then a served page. Ctrl-C stops everything."""
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # like Ctrl-C: stops what is under way, and everything started
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, ignoring SIGINT
+        signal.signal(number, signal.default_int_handler)
     run_demo(ctx.obj, once=once, data=data)
 
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -28,8 +30,9 @@ def csv(tmp_path: Path) -> Path:
     return file
 
 
-def start(home: Path, csv: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`headwater demo` on the walks, with templates for texts: no download."""
+@contextmanager
+def demo(home: Path, csv: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`headwater demo` on the walks, with templates for texts: no download. Killed when the test fails."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "OMP_NUM_THREADS") if name in os.environ}
     environ = {
         **kept,
@@ -38,7 +41,14 @@ def start(home: Path, csv: Path, *arguments: str) -> subprocess.Popen[str]:
         "HEADWATER_TEXT_MODEL": str(home / "no-model"),
     }
     command = [sys.executable, "-m", "headwater", "demo", "--data", str(csv), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ, cwd=ROOT
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def still_running(home: Path) -> list[str]:
@@ -64,8 +74,8 @@ def left_running(home: Path) -> list[str]:
 
 
 def test_once_prints_what_came_of_it_and_leaves_nothing_running(home: Path, csv: Path) -> None:
-    process = start(home, csv, "--once")
-    printed, _ = process.communicate(timeout=200)
+    with demo(home, csv, "--once") as process:
+        printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0, printed
     for expected in (
         "transitions v1 live",
@@ -82,19 +92,19 @@ def test_once_prints_what_came_of_it_and_leaves_nothing_running(home: Path, csv:
 
 @pytest.mark.parametrize("moment", ["3/7", "Ctrl-C stops everything"])
 def test_ctrl_c_stops_everything_in_order(home: Path, csv: Path, moment: str) -> None:
-    process = start(home, csv)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if moment in line:
-            break
-    else:
-        pytest.fail(f"the demo ended before {moment}: {''.join(lines)}")
-    assert left_running(home), "the test looks in the wrong place: it must see what is to be gone later"
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    with demo(home, csv) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if moment in line:
+                break
+        else:
+            pytest.fail(f"the demo ended before {moment}: {''.join(lines)}")
+        assert left_running(home), "the test looks in the wrong place: it must see what is to be gone later"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
     assert "Traceback" not in rest
     assert process.returncode == (0 if moment.startswith("Ctrl") else 130), rest
     assert still_running(home) == []
