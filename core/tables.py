@@ -81,6 +81,16 @@ consumer_offsets = Table(
     PrimaryKeyConstraint("topic_id", "partition"),
 )
 
+# What each running consumer said last of how far it is behind: for people to look at, nothing depends on it.
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("consumer", Text, nullable=False),
+    Column("behind", BigInteger, nullable=False),
+    _time("at", now=True),
+    PrimaryKeyConstraint("consumer"),
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
@@ -11,18 +15,21 @@ from threading import Event
 import typer
 from prometheus_client import start_http_server
 
+from core.errors import DatabaseUnavailable
 from core.settings import Settings
 from core.store import Store, open_store
 from headwater.services import attach
-from ingest.consumer import run_consumer
+from ingest.consumer import BatchReport, run_consumer
 from jobs.context import job_context
 from jobs.schedule import Schedule
+
+log = logging.getLogger(__name__)
 
 
 def ingest(ctx: typer.Context) -> None:
     """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
     with stopping() as stop, _role(ctx.obj) as (settings, store):
-        run_consumer(settings, store, stop=stop)
+        run_consumer(settings, store, stop=stop, on_batch=_LagTold(store))
 
 
 def serve(ctx: typer.Context) -> None:
@@ -46,6 +53,22 @@ def generate_worker(ctx: typer.Context) -> None:
     """Run only the jobs that write texts: for machines that have the text model's GPU."""
     with _role(ctx.obj) as (settings, store):
         asyncio.run(_until_stopped(Schedule(job_context(settings, store)), queues=("generate",)))
+
+
+class _LagTold:
+    """Tells the store how far behind this consumer is: at once when it has caught up, else once a second at most."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._name, self._told_at = store, f"{socket.gethostname()}-{os.getpid()}", 0.0
+
+    def __call__(self, report: BatchReport) -> None:
+        if report.lag and time.monotonic() - self._told_at < 1:
+            return
+        self._told_at = time.monotonic()
+        try:
+            self._store.lag.say(self._name, report.lag)
+        except DatabaseUnavailable as error:
+            log.warning("how far behind this consumer is could not be told: %s", error)
 
 
 @contextmanager

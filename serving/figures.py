@@ -10,7 +10,6 @@ from typing import Any
 from core.errors import DatabaseUnavailable
 from core.store.contents import Content
 from core.store.versions import ModelVersion
-from core.telemetry import LAG_MESSAGES
 from models.content.kind import CONTENT_KINDS
 from serving.catalogue import View
 from serving.lists import similar
@@ -49,11 +48,13 @@ def front(service: Service) -> dict[str, Any]:
     users: list[str] = []
     versions: Sequence[ModelVersion] = [one.version for one in service.models.served.values()]
     runs: Sequence[JobRun] = []
+    lag: int | None = None
     try:
         totals = service.store.catalogue.totals()
         dead, partitions = service.store.dead_letters.counts(), service.store.dead_letters.positions()
         versions, texts = service.registry.versions(limit=SHOWN_VERSIONS), service.store.contents.newest(4)
         users = service.store.history.recent_users(8)
+        lag = service.store.lag.behind()
         newest = service.store.history.history(users[0], 1).events[0].time if users else None
         runs = service.jobs.history(SHOWN_RUNS) if service.jobs is not None else []
     except DatabaseUnavailable as error:
@@ -65,7 +66,7 @@ def front(service: Service) -> dict[str, Any]:
         "title": "What runs", "away": away,
         "events": sum(kinds.values()), "kinds": _bars(kinds), "items": totals.get("items_live", 0),
         "spark": _spark(service.pulse.rates()), "rate": (service.pulse.rates() or [0.0])[-1], "newest": newest,
-        "dead": dead, "read_messages": sum(next_offset for *_, next_offset in partitions), "lag": _lag(),
+        "dead": dead, "read_messages": sum(next_offset for *_, next_offset in partitions), "lag": lag,
         "partitions": len(partitions),
         "models": [_line(service, one, versions) for one in _live_first(versions)], "runs": runs,
         "has_schedule": service.jobs is not None, "texts": [(text, service.catalogue.view) for text in texts], "users": users,
@@ -155,9 +156,3 @@ def _spark(rates: Sequence[float]) -> str:
         return ""
     top = max(*rates, 1.0)
     return " ".join(f"{100 * at / (len(rates) - 1):.1f},{29 - 28 * rate / top:.1f}" for at, rate in enumerate(rates))
-
-
-def _lag() -> int | None:
-    """Messages behind the broker, where this very process ingests; None where another does."""
-    samples = [sample.value for metric in LAG_MESSAGES.collect() for sample in metric.samples]
-    return int(sum(samples)) if samples else None

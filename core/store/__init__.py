@@ -12,6 +12,7 @@ from core.store.events import EventStore
 from core.store.history import HistoryStore
 from core.store.job_runs import JobRunStore
 from core.store.keys import KeyStore
+from core.store.lag import LagStore
 from core.store.partitions import PartitionStore
 from core.store.versions import VersionStore
 
@@ -28,6 +29,7 @@ class Store:
         self.versions = VersionStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.keys = KeyStore(database)
+        self.lag = LagStore(database)
         self.job_runs = JobRunStore(database)
         self.partitions = PartitionStore(database)
 
