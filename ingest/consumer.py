@@ -1,7 +1,5 @@
 """The consumer, on one page: poll -> decode -> write in one transaction -> advance.
 
-While Postgres writes one batch, the next is polled and decoded: one batch at a time is under way, no more.
-
 Three kinds of failure and no more. *Invalid*: the message becomes a dead letter, the stream goes on. *Unavailable*:
 nothing was decided; wait, ask Postgres how far we really are, read again from there. *Fenced*: someone else owns the
 partition; forget it and ask the group again. Whatever happens, rows and offsets change together or not at all
@@ -15,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -51,17 +48,6 @@ class BatchReport:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A batch that was committed `at` a time: the offsets it reached and what it changed."""
-
-    batch: Sequence[Decoded]
-    reached: Mapping[int, int]
-    appended: Appended
-    seconds: float
-    at: float
-
-
 def run_consumer(
     settings: Settings,
     store: Store,
@@ -81,11 +67,8 @@ def run_consumer(
         try:
             with consumer.join() as stream:
                 attempt = 0
-                try:
-                    while not stop.is_set():
-                        consumer.step(stream)
-                finally:
-                    consumer.finish(stream)
+                while not stop.is_set():
+                    consumer.step(stream)
         except BrokerUnavailable as error:
             log.warning("%s; trying again", error)
             stop.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)])
@@ -93,13 +76,11 @@ def run_consumer(
 
 
 class Consumer:
-    """The claims held, the batch under way, and one step of the loop."""
+    """The claims held, and one step of the loop."""
 
     def __init__(self, settings: Settings, store: Store, on_batch: Callable[[BatchReport], None]) -> None:
         self._settings, self._store, self._on_batch = settings, store, on_batch
         self._claims: dict[int, Claim] = {}
-        self._writer = ThreadPoolExecutor(1, "ingest-writer")
-        self._under_way: tuple[Mapping[int, Claim], Future[list[_Written]]] | None = None
         self._newest: dict[int, float] = {}  # by partition, when the newest message written was published
         self._failures = 0
         self._retry_at = self._confirmed_at = 0.0
@@ -108,7 +89,7 @@ class Consumer:
         """Become a member of the group."""
         settings = self._settings
         assert settings.kafka_bootstrap is not None
-        self._forget(set(self._claims))
+        self._claims.clear()
         return Stream(
             settings.kafka_bootstrap, settings.topic, f"{settings.namespace}.ingest", self._forget,
             partitions=settings.topic_partitions, batch_events=settings.ingest_batch_events,
@@ -119,16 +100,10 @@ class Consumer:
         """Poll, decode, write, advance; or find out why not."""
         records = stream.poll(self._settings.ingest_poll_ms)
         try:
-            if stream.waiting:
-                self._settle(stream)  # before anything changes hands
             if time.monotonic() >= self._retry_at:
                 self._claim(stream)
-            batch = self._decode(stream, records)
-            self._settle(stream)
-            if batch:
-                self._begin(batch)
-            if len(batch) < self._settings.ingest_batch_events // 2:
-                self._settle(stream)  # no more is waiting to be decoded meanwhile
+            if records:
+                self._write(stream, self._decode(stream, records))
             if self._claims and not stream.waiting:
                 self._failures = 0
         except DatabaseUnavailable as error:
@@ -144,13 +119,6 @@ class Consumer:
             log.warning("%s; asking the group again", error)
             self._forget(set(self._claims))
             stream.rejoin()
-
-    def finish(self, stream: Stream) -> None:
-        """See the batch under way to its end. Where it fails, whoever comes next reads it again."""
-        try:
-            self._settle(stream)
-        except (DatabaseUnavailable, Fenced) as error:
-            log.warning("%s; the last batch will be read again", error)
 
     def _claim(self, stream: Stream) -> None:
         """Place every waiting partition where Postgres says; now and then make sure of those that are placed."""
@@ -204,47 +172,25 @@ class Consumer:
                     batch.append((record, bury(record, at, refusal, settings.dead_letter_payload_bytes)))
         return batch
 
-    def _begin(self, batch: Sequence[Decoded]) -> None:
-        """Have the batch written, by the writer's thread."""
-        claims = {one.at.partition: self._claims[one.at.partition] for _, one in batch}
-        self._under_way = (claims, self._writer.submit(self._write, batch, claims))
-
-    def _settle(self, stream: Stream) -> None:
-        """Wait for the batch under way, if there is one, and advance."""
-        if self._under_way is None:
-            return
-        (claims, writing), self._under_way = self._under_way, None
-        try:
-            written = writing.result()
-        except Fenced:
-            if any(self._claims.get(partition) is claim for partition, claim in claims.items()):
-                raise
-            return  # they were taken from us in good order while we wrote
-        self._confirmed_at = time.monotonic()
-        for part in written:
-            for partition, offset in part.reached.items():
-                if partition in self._claims and self._claims[partition].epoch == claims[partition].epoch:
-                    self._claims[partition] = replace(self._claims[partition], next_offset=offset)
-            self._account(stream, part)
-        for partition in {one.at.partition for part in written for _, one in part.batch if isinstance(one, DeadLetter)}:
-            if partition in self._claims:
-                halt_if_too_many(self._settings, self._store, self._claims[partition])
-
-    def _write(self, batch: Sequence[Decoded], claims: Mapping[int, Claim]) -> list[_Written]:
-        """Write the batch and its offsets in one transaction.
-
-        A batch that Postgres refuses is halved until what it refuses is found, and becomes a dead letter.
-        """
+    def _write(self, stream: Stream, batch: Sequence[Decoded]) -> None:
+        """Write the batch and advance. What Postgres refuses is found by halving the batch, and becomes a dead letter."""
         start = time.perf_counter()
         received = [one for _, one in batch if isinstance(one, Received)]
         dead = [one for _, one in batch if isinstance(one, DeadLetter)]
         reached = {one.at.partition: one.at.offset + 1 for _, one in batch}
-        advances = [Advance(claims[partition], offset) for partition, offset in reached.items()]
+        advances = [Advance(self._claims[partition], offset) for partition, offset in reached.items()]
         try:
             appended = self._store.events.append(received, dead, advances)
         except InvalidEvent as refusal:
-            return [one for part in self._parts(batch, refusal) for one in self._write(part, claims)]
-        return [_Written(batch, reached, appended, time.perf_counter() - start, time.time())]
+            for part in self._parts(batch, refusal):
+                self._write(stream, part)
+            return
+        for partition, offset in reached.items():
+            self._claims[partition] = replace(self._claims[partition], next_offset=offset)
+        self._confirmed_at = time.monotonic()
+        self._account(stream, batch, appended, time.perf_counter() - start)
+        for partition in {letter.at.partition for letter in dead}:
+            halt_if_too_many(self._settings, self._store, self._claims[partition])
 
     def _parts(self, batch: Sequence[Decoded], refusal: InvalidEvent) -> Sequence[Sequence[Decoded]]:
         """What to write instead of a batch that was refused: its halves, or the dead letter of its only message."""
@@ -255,40 +201,35 @@ class Consumer:
             raise refusal  # it holds nothing that Postgres could refuse: a fault of ours, not of the message
         return ([(record, bury(record, message.at, refusal, self._settings.dead_letter_payload_bytes))],)
 
-    def _account(self, stream: Stream, written: _Written) -> None:
+    def _account(self, stream: Stream, batch: Sequence[Decoded], appended: Appended, seconds: float) -> None:
         """Count a committed batch, and tell whoever listens."""
-        batch, appended, lag = written.batch, written.appended, self._measure_lag(stream, written)
-        late = datetime.fromtimestamp(written.at, UTC) - LATE
+        now, lag = datetime.now(UTC), self._measure_lag(stream, batch)
         dead = Counter(one.reason for _, one in batch if isinstance(one, DeadLetter))
-        dead += Counter({"erased_user": appended.erased})
-        telemetry.BATCH_SECONDS.observe(written.seconds)
+        telemetry.BATCH_SECONDS.observe(seconds)
         telemetry.BATCH_EVENTS.observe(len(batch))
         telemetry.EVENTS_DUPLICATE.inc(appended.duplicates)
-        telemetry.EVENTS_LATE.inc(sum(one.event.time < late for _, one in batch if isinstance(one, Received)))
+        telemetry.EVENTS_LATE.inc(sum(one.event.time < now - LATE for _, one in batch if isinstance(one, Received)))
         for family, count in appended.inserted.items():
             telemetry.EVENTS_INSERTED.labels(family).inc(count)
-        for reason, count in dead.items():
+        for reason, count in [*dead.items(), *([("erased_user", appended.erased)] if appended.erased else [])]:
             telemetry.DEAD_LETTERS.labels(reason).inc(count)
         for record, _ in batch[:: 1 + len(batch) // SAMPLES]:
-            telemetry.SERVABLE_SECONDS.observe(max(0.0, written.at - record.timestamp / 1000))
-        self._on_batch(
-            BatchReport(len(batch), appended.inserted, appended.duplicates, dead.total(), lag, written.seconds)
-        )
+            telemetry.SERVABLE_SECONDS.observe(max(0.0, now.timestamp() - record.timestamp / 1000))
+        dead_or_erased = dead.total() + appended.erased
+        self._on_batch(BatchReport(len(batch), appended.inserted, appended.duplicates, dead_or_erased, lag, seconds))
 
-    def _measure_lag(self, stream: Stream, written: _Written) -> int:
+    def _measure_lag(self, stream: Stream, batch: Sequence[Decoded]) -> int:
         """Set the lag metrics of the batch's partitions; returns the messages behind over all partitions."""
-        newest = {one.at.partition: record.timestamp / 1000 for record, one in written.batch}
+        newest = {one.at.partition: record.timestamp / 1000 for record, one in batch}
         behind = {
             partition: max(0, (stream.end(partition) or 0) - claim.next_offset)
             for partition, claim in self._claims.items()
         }
         for partition, published in newest.items():
-            if partition not in behind:
-                continue  # its new owner shows it
             telemetry.LAG_MESSAGES.labels(str(partition)).set(behind[partition])
             age_s = max(0.0, time.time() - published) if behind[partition] else 0.0
             telemetry.LAG_SECONDS.labels(str(partition)).set(age_s)
-            self._newest[partition] = published
+        self._newest |= newest
         return sum(behind.values())
 
     def _forget(self, partitions: set[int]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
 
@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 # What a poll may hold in memory, whatever the lag. A single larger message still comes, alone.
 FETCH_BYTES = 16_000_000
 PARTITION_FETCH_BYTES = 2_000_000
+FETCH_WAIT_MS = 50  # the embedded broker answers a waiting fetch only when its time is up, not when a message comes
 LEAVE_MS = 3_000  # longest wait for the broker to note that we left
 METADATA_MS = 5_000  # how soon new partitions and a topic made anew are noticed
+PATIENCE_S = 3.0  # over two sessions: how long a group may take to form
 SILENCE_S = 15.0  # without a coordinator for this long, the broker counts as unreachable
 
 
@@ -69,7 +71,8 @@ class Stream:
         self.cut: set[int] = set()
         self._bootstrap, self._partitions = bootstrap, partitions
         self._listener = _Listener(self, revoked)
-        self._last_heard = self._last_made = time.monotonic()
+        self._group, self._patience_s = group, PATIENCE_S + 2 * session_timeout_ms / 1000
+        self._last_heard = self._last_made = self._last_joined = time.monotonic()
         self.topic_id = ensure_topic(bootstrap, topic, partitions)
         try:
             # No group_instance_id: a killed static member keeps its partitions from everyone until its session ends.
@@ -82,6 +85,7 @@ class Stream:
                 max_poll_records=batch_events,
                 fetch_max_bytes=FETCH_BYTES,
                 max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+                fetch_max_wait_ms=FETCH_WAIT_MS,
                 session_timeout_ms=session_timeout_ms,
                 heartbeat_interval_ms=session_timeout_ms // 4,
                 metadata_max_age_ms=METADATA_MS,
@@ -128,7 +132,7 @@ class Stream:
 
     def rejoin(self) -> None:
         """Leave the group and join it again: to learn from the group which partitions are really ours."""
-        self._settle()
+        self._part()
         self._consumer.unsubscribe()
         self.waiting, self.placed, self.cut = set(), set(), set()
         self._consumer.subscribe([self.topic], listener=self._listener)
@@ -148,8 +152,8 @@ class Stream:
             raise unreachable(self._bootstrap, error) from error
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once, and disconnect. Takes two LEAVE_MS at most."""
-        self._settle()
+        """Leave the group, so that others take over at once, and disconnect."""
+        self._part()
         try:
             self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
         except KafkaError as error:
@@ -161,21 +165,13 @@ class Stream:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _settle(self) -> None:
-        """Before leaving: see a rebalance that is under way to its end, or else leave without a word.
+    def _part(self) -> None:
+        """Before leaving: while the group forms, leave without a word, and be forgotten when the session ends.
 
-        The embedded broker never forgets a leader that says good-bye in the middle of one; nobody can join any more.
-        One that just disconnects is forgotten when its session ends.
+        The embedded broker never forgets a leader that says good-bye in the middle of that; nobody can join any more.
         """
-        coordinator, end = self._consumer._coordinator, time.monotonic() + LEAVE_MS / 1000
-        self.hold()
-        try:
-            while not coordinator.stable() or coordinator.need_rejoin():
-                if time.monotonic() > end:
-                    coordinator.reset_generation()
-                    return
-                self._consumer.poll(50)
-        except KafkaError:
+        coordinator = self._consumer._coordinator
+        if not coordinator.stable() or coordinator.need_rejoin():
             coordinator.reset_generation()
 
     def _wait_for_place(self, partitions: set[int]) -> None:
@@ -200,16 +196,37 @@ class Stream:
         return True
 
     def _watch(self) -> None:
-        """Look after what kafka-python waits for in silence: a coordinator, and the topic's existence."""
-        now = time.monotonic()
-        if not self._consumer._coordinator.coordinator_unknown():
+        """Look after what kafka-python waits for in silence: a coordinator, the group, the topic's existence."""
+        now, coordinator = time.monotonic(), self._consumer._coordinator
+        if not coordinator.coordinator_unknown():
             self._last_heard = now
         elif now - self._last_heard > SILENCE_S:
             raise unreachable(self._bootstrap, TimeoutError())
+        if coordinator.stable():
+            self._last_joined = now
+        elif now - self._last_joined > self._patience_s:
+            self._dissolve()
+            self._last_joined = now
         missing = self._consumer._cluster.partitions_for_topic(self.topic) is None
         if missing and now - self._last_made > METADATA_MS / 1000:
             ensure_topic(self._bootstrap, self.topic, self._partitions)
             self._last_made = now
+
+    def _dissolve(self) -> None:
+        """Have the broker forget a group that does not form; its members then form another.
+
+        The embedded broker can wait for ever for a leader that left (see _part). Kafka refuses this while anyone is a
+        member, and then it does nothing; no offsets are kept there.
+        """
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=self._bootstrap.split(","), bootstrap_timeout_ms=5_000)
+            try:
+                answer = admin.delete_groups([self._group])
+            finally:
+                admin.close()
+        except KafkaError as error:
+            raise unreachable(self._bootstrap, error) from error
+        log.warning("the group %s has not formed for %.0f s; dissolving it: %s", self._group, self._patience_s, answer)
 
 
 def offsets_from(bootstrap: str, topic: str, partitions: int, start: datetime | int) -> tuple[str, dict[int, int]]:

@@ -140,6 +140,28 @@ def test_rejoining_asks_for_the_partitions_anew(join: Callable[..., Stream]) -> 
     poll_until(lambda: len(stream.waiting) == PARTITIONS, stream)
 
 
+@pytest.mark.slow_fault
+def test_a_group_that_two_members_left_at_once_forms_again(join: Callable[..., Stream]) -> None:
+    # The embedded broker waits for a leader that is gone; on Kafka this group forms at once.
+    leader = join()
+    poll_until(lambda: len(leader.waiting) == PARTITIONS, leader)
+    follower, left = join(), threading.Event()
+
+    def live() -> None:
+        while not left.is_set():
+            follower.poll(50)
+        follower.close()
+
+    other = threading.Thread(target=live)
+    other.start()
+    poll_until(lambda: bool(leader.waiting and follower.waiting) and len(leader.waiting) < PARTITIONS, leader)
+    left.set()
+    other.join(10)
+    leader.close()  # it has not heard yet that the other is gone
+    last = join()
+    poll_until(lambda: len(last.waiting) == PARTITIONS, last)
+
+
 def test_a_place_that_the_log_no_longer_holds_is_reported_as_cut(
     join: Callable[..., Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
