@@ -58,7 +58,7 @@ CEILING = (
     "CREATE INDEX ON ceiling (user_id, time DESC) WHERE user_id IS NOT NULL",
     "CREATE INDEX ON ceiling USING brin (txn) WITH (pages_per_range = 32)",
 )
-EMPTY = "TRUNCATE events, event_keys, item_counts, items, users, dead_letters, consumer_offsets"
+EMPTY = "TRUNCATE events, event_keys, item_counts, user_counts, items, users, dead_letters, consumer_offsets"
 
 
 def messages(count: int, seed: int = 1) -> Iterator[Message]:
@@ -106,6 +106,7 @@ class Worker:
             threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
             self.spent.clear()
             began, cpu = time.monotonic(), time.process_time()
+            stream.poll = self._clock("poll", stream.poll)  # type: ignore[method-assign]
             while not end.is_set():
                 consumer.step(stream)
         self.store.close()
@@ -124,6 +125,7 @@ class Worker:
         """Time the steps from outside: the product carries no timers of ours."""
         clock = self._clock
         consumer._decode = clock("decode", consumer._decode)  # type: ignore[method-assign]
+        consumer._account = clock("account", consumer._account)  # type: ignore[method-assign]
         store = self.store.events
         store.append = clock("write", store.append)  # type: ignore[method-assign]
         cursor = event_store._cursor
@@ -340,7 +342,7 @@ def _split(accounts: list[dict[str, Any]]) -> str:
     count = sum(account["messages"] for account in accounts)
     known = spent["copy"] + spent["insert"]
     steps = {
-        "decode": spent["decode"], "lines": spent["rows"] - known, "staging": spent["copy"], "insert": spent["insert"],
+        "poll": spent["poll"], "decode": spent["decode"], "account": spent["account"], "lines": spent["rows"] - known, "staging": spent["copy"], "insert": spent["insert"],
         "erased": spent["erased"], "commit": spent["write"] - spent["rows"] - spent["offsets"] - spent["erased"] - spent["rest"],
     }  # fmt: skip
     peak = max(account["peak_mb"] for account in accounts)

@@ -224,7 +224,7 @@ def _decode_plainly(raw: bytes) -> Event | None:
         body = _decode_interaction(outline.data)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    if body.kind or (body.context and _depth(body.context, 1) > MAX_DEPTH):
+    if body.kind or (raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(body.context, 1) > MAX_DEPTH):
         return None
     msgspec.structs.force_setattr(body, "kind", kind)  # ours alone so far
     return Event(outline.id, outline.source, outline.type, outline.time, body)

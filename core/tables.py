@@ -142,6 +142,16 @@ item_counts = Table(
     PrimaryKeyConstraint("item_id", "type"),
 )
 
+# Interactions really inserted, of each user. Rows are updated again and again: room on the page keeps that cheap (HOT).
+user_counts = Table(
+    "user_counts",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id"),
+    postgresql_with={"fillfactor": 50},
+)
+
 users = Table(
     "users",
     metadata,

@@ -80,12 +80,13 @@ def user(service: Service, user_id: str) -> dict[str, Any]:
     past = service.histories.read(user_id)
     view = service.catalogue.view
     attributes: dict[str, Any] | None = None
+    interactions = 0
     if past.known:
-        attributes = service.store.catalogue.user(user_id)
+        attributes, interactions = service.store.catalogue.user(user_id), service.store.history.interactions(user_id)
     return {
         "title": f"User {user_id}", "user": user_id,
         "attributes": attributes or {}, "history": past.events[:SHOWN_HISTORY], "known": past.known,
-        "touched": len(past.seen), "answer": answer, "view": view, "name_of": lambda item: _name(view, item),
+        "touched": len(past.seen), "interactions": interactions, "answer": answer, "view": view, "name_of": lambda item: _name(view, item),
     }  # fmt: skip
 
 

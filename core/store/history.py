@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.store.database import Database
+from core.store.partitions import month_tables
+from core.tables import user_counts
 
 # The partial index (user_id, time DESC) serves both; `key` makes the order of simultaneous events the same for everyone.
 NEWEST = sa.text("""
@@ -16,10 +18,10 @@ SELECT item_id, substr(type, 13) AS kind, time, value FROM events
 WHERE user_id = :user AND type LIKE 'interaction.%' ORDER BY time DESC, key DESC LIMIT :limit
 """)
 SEEN = sa.text("SELECT DISTINCT item_id FROM events WHERE user_id = :user AND type LIKE 'interaction.%'")
-EXPORT = sa.text("""
-SELECT source, id, type, time, item_id AS item, value, session, slate, position, data FROM events
-WHERE user_id = :user ORDER BY time, key
-""")
+STORED = """
+SELECT source, id, type, time, item_id AS item, value, session, slate, position, data, key FROM {table}
+WHERE user_id = :user
+"""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,18 @@ class HistoryStore:
                 seen = frozenset(connection.execute(SEEN, {"user": user}).scalars())
         return History(events, seen)
 
-    def export(self, user: str) -> list[dict[str, Any]]:
-        """Every stored event of the user, oldest first, as plain values."""
+    def interactions(self, user: str) -> int:
+        """How many interactions of the user were ever inserted, those of dropped months too."""
+        query = sa.select(user_counts.c.events).where(user_counts.c.user_id == user)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(EXPORT, {"user": user}).mappings()]
+            return connection.execute(query).scalar_one_or_none() or 0
+
+    def export(self, user: str) -> list[dict[str, Any]]:
+        """Every stored event of the user, detached months included, oldest first, as plain values."""
+        with self._database.begin() as connection:
+            stored = " UNION ALL ".join(STORED.format(table=table) for table in month_tables(connection))
+            found = connection.execute(sa.text(f"{stored} ORDER BY time, key"), {"user": user}).mappings()
+            return [{name: value for name, value in row.items() if name != "key"} for row in found]
 
     def recent_users(self, limit: int) -> list[str]:
         """Users with the newest events, for the console's front page."""

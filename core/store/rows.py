@@ -23,21 +23,31 @@ WITH fresh AS (
     INSERT INTO event_keys (key) SELECT key FROM staging ORDER BY key ON CONFLICT DO NOTHING RETURNING key
 ), inserted AS (
     INSERT INTO events ({COLUMNS}) SELECT {COLUMNS} FROM staging JOIN fresh USING (key)
-    RETURNING item_id, type
-), counted AS (
+    RETURNING user_id, item_id, type
+), counted_items AS (
     INSERT INTO item_counts (item_id, type, events)
-    SELECT item_id, type, count(*) FROM inserted
-    WHERE item_id IS NOT NULL AND type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type
+    SELECT item_id, type, count(*) FROM inserted WHERE type LIKE 'interaction.%' GROUP BY item_id, type ORDER BY item_id, type
     ON CONFLICT (item_id, type) DO UPDATE SET events = item_counts.events + excluded.events
+), counted_users AS (
+    INSERT INTO user_counts (user_id, events)
+    SELECT user_id, count(*) FROM inserted WHERE type LIKE 'interaction.%' GROUP BY user_id ORDER BY user_id
+    ON CONFLICT (user_id) DO UPDATE SET events = user_counts.events + excluded.events
 )
 SELECT split_part(type, '.', 1) AS family, count(*) FROM inserted GROUP BY 1
 """
 
 COUNT = """
-INSERT INTO item_counts (item_id, type, events)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS counted (item_id, type, events) ORDER BY item_id, type
-ON CONFLICT (item_id, type) DO UPDATE SET events = item_counts.events + excluded.events
+WITH counted_items AS (
+    INSERT INTO item_counts (item_id, type, events)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS counted (item_id, type, events) ORDER BY item_id, type
+    ON CONFLICT (item_id, type) DO UPDATE SET events = item_counts.events + excluded.events
+)
+INSERT INTO user_counts (user_id, events)
+SELECT * FROM unnest(%s::text[], %s::bigint[]) AS counted (user_id, events) ORDER BY user_id
+ON CONFLICT (user_id) DO UPDATE SET events = user_counts.events + excluded.events
 """
+
+WHOLE = 1 << 30  # COPY's input in one piece: each smaller one costs a hand-over of the interpreter's lock
 
 _NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -45,7 +55,7 @@ _encode = msgspec.json.encode
 
 
 class RowWriter:
-    """Inserts events into `events`, `event_keys` and `item_counts`."""
+    """Inserts events into `events` and `event_keys`, and counts the interactions of each item and of each user."""
 
     def __init__(self) -> None:
         self._repeating = False  # whether the last batch held events known before: then the next may, too
@@ -70,15 +80,18 @@ class RowWriter:
         cursor.execute("SAVEPOINT straight")
         try:
             # In key order, so that two writers of the same keys wait rather than deadlock.
-            cursor.copy_expert("COPY event_keys FROM STDIN", BytesIO("\n".join(sorted(rows)).encode()))
+            cursor.copy_expert("COPY event_keys FROM STDIN", BytesIO("\n".join(sorted(rows)).encode()), WHOLE)
         except psycopg2.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT straight")
             return None
-        cursor.copy_expert(f"COPY events ({COLUMNS}) FROM STDIN", BytesIO(lines))
-        counted = Counter([(event.body.item, event.type) for event in rows.values() if type(event.body) is Interaction])
-        if counted:
+        cursor.copy_expert(f"COPY events ({COLUMNS}) FROM STDIN", BytesIO(lines), WHOLE)
+        bodies = [(event.body, event.type) for event in rows.values() if type(event.body) is Interaction]
+        if bodies:
+            counted = Counter([(body.item, kind) for body, kind in bodies])
+            users = Counter([body.user for body, _ in bodies])
             items, types = zip(*counted, strict=True)
-            cursor.execute(COUNT, (_array(items), _array(types), list(counted.values())))
+            numbers, user_numbers = list(counted.values()), list(users.values())
+            cursor.execute(COUNT, (_array(items), _array(types), numbers, _array(list(users)), user_numbers))
         families: Counter[str] = Counter()
         for kind, count in Counter([event.type for event in rows.values()]).items():
             families[kind.partition(".")[0]] += count
@@ -87,27 +100,28 @@ class RowWriter:
     def _insert_new(self, cursor: Any, lines: bytes) -> dict[str, int]:
         """By way of a staging table, where what is known is left out."""
         cursor.execute(STAGING)
-        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", BytesIO(lines))
+        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", BytesIO(lines), WHOLE)
         cursor.execute(INSERT_NEW)
         return dict(cursor.fetchall())
 
 
 def copy_lines(rows: Mapping[str, Event], txn: int) -> Iterator[str]:
     """One line for each event, by its identity (Event.identity), in the order of COLUMNS."""
-    for key, event in rows.items():
+    times = _encode([event.time for event in rows.values()]).decode()[2:-2].split('","')
+    for (key, event), at in zip(rows.items(), times, strict=True):
         body = event.body
         if type(body) is Interaction:
             texts = f"{event.source}{event.id}{body.user}{body.item}{body.session}{body.slate}"
             if texts.isprintable() and "\\" not in texts:  # no tab, line end or backslash: nothing to escape
                 data = _json(body.context) if body.context else _NULL
                 yield (
-                    f"{key}\t{event.source}\t{event.id}\t{event.type}\t{event.time.isoformat()}\t{body.user}\t{body.item}\t"
+                    f"{key}\t{event.source}\t{event.id}\t{event.type}\t{at}\t{body.user}\t{body.item}\t"
                     f"{_NULL if body.value is None else body.value}\t{_NULL if body.session is None else body.session}\t"
                     f"{_NULL if body.slate is None else body.slate}\t{_NULL if body.position is None else body.position}\t"
                     f"{data}\t{txn}\n"
                 )
                 continue
-        head = (key, *map(_escaped, (event.source, event.id, event.type)), event.time.isoformat())
+        head = (key, *map(_escaped, (event.source, event.id, event.type)), at)
         yield "\t".join((*head, *_fields(event), str(txn))) + "\n"
 
 

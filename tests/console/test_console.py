@@ -79,7 +79,7 @@ def test_a_users_page_shows_what_they_did_and_what_they_would_get_and_why(
     browser: webdriver.Chrome, site: str, width: str
 ) -> None:
     text = visit(browser, f"{site}/console/users/u1", width)
-    assert "touched 12 items" in text
+    assert "touched 12 items in 12 interactions" in text
     assert "personal" in text
     lines = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "ol.list li")]
     assert len(lines) == 10

@@ -97,7 +97,7 @@ def test_a_fenced_batch_changes_nothing(store: Store, claim: Claim) -> None:
     change = received("e2", ItemChanged(item="i1"))
     with pytest.raises(Fenced, match="epoch 1"):
         store.events.append([view("e1"), change], [letter(3)], [Advance(claim, 5)])
-    tables = ("events", "event_keys", "item_counts", "items", "dead_letters")
+    tables = ("events", "event_keys", "item_counts", "user_counts", "items", "dead_letters")
     assert [len(ask(store, f"SELECT 1 FROM {table}")) for table in tables] == [0] * len(tables)
     assert store.events.claim(TOPIC, "topic-1", 0).next_offset == 0
 
@@ -143,6 +143,7 @@ def test_repeating_a_batch_changes_nothing(store: Store) -> None:
     again = store.events.append(batch, [], [])
     assert (again.inserted, again.duplicates) == ({}, 4)
     assert dict(store.catalogue.popular(10)) == {"i1": 1, "i2": 1}
+    assert (store.history.interactions("u1"), store.history.interactions("nobody")) == (2, 0)
 
 
 def test_values_come_back_as_they_went_in(store: Store) -> None:
@@ -185,6 +186,7 @@ def test_two_writers_of_the_same_events_insert_each_once(store: Store) -> None:
         writer.join()
     assert sum(inserted) == 500
     assert sum(count for _, count in store.catalogue.popular(100)) == 500
+    assert store.history.interactions("u1") == 500
 
 
 def test_the_export_of_interactions_is_bounded_by_settled_transactions(store: Store) -> None:
@@ -214,6 +216,7 @@ def test_erasing_before_after_or_between_leaves_the_same_tables(store: Store) ->
         "SELECT key, id, type, user_id, item_id FROM events ORDER BY key",
         "SELECT key FROM event_keys ORDER BY key",
         "SELECT * FROM item_counts",
+        "SELECT * FROM user_counts",
         "SELECT * FROM users",
         "SELECT erased_at FROM erased_users",
     )
@@ -222,7 +225,7 @@ def test_erasing_before_after_or_between_leaves_the_same_tables(store: Store) ->
         for batch in order:
             append(store, *batch)
         found.add(repr([ask(store, query) for query in contents]))
-        ask_admin(store, "TRUNCATE events, event_keys, item_counts, users, erased_users, dead_letters")
+        ask_admin(store, "TRUNCATE events, event_keys, item_counts, user_counts, users, erased_users, dead_letters")
     assert len(found) == 1
     assert "gone" not in found.pop()
 

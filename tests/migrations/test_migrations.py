@@ -80,6 +80,18 @@ def test_an_upgrade_works_from_every_revision_and_keeps_what_was_there(empty_dat
     assert ask(empty_database_url, "SELECT label FROM api_keys") == [("mine",)]
 
 
+def test_users_are_counted_from_the_events_that_were_there(empty_database_url: str) -> None:
+    upgrade(empty_database_url, SHOP, "0003")
+    for number, kind in enumerate(("interaction.view", "interaction.cart", "impression")):
+        execute(
+            empty_database_url,
+            "INSERT INTO events (key, source, id, type, time, user_id, txn) "
+            f"VALUES (gen_random_uuid(), 's', 'e{number}', '{kind}', now(), 'u', 1)",
+        )
+    upgrade(empty_database_url, SHOP)
+    assert ask(empty_database_url, "SELECT user_id, events FROM user_counts") == [("u", 2)]
+
+
 def test_upgrading_again_changes_nothing(empty_database_url: str) -> None:
     upgrade(empty_database_url, SHOP)
     assert upgrade(empty_database_url, SHOP) == revisions()[-1]
