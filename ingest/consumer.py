@@ -8,6 +8,7 @@ partition; forget it and ask the group again. Whatever happens, rows and offsets
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -23,7 +24,8 @@ from core.settings import Settings
 from core.store import Store
 from core.store.events import Advance, Appended, Claim, Coordinates, DeadLetter, Received
 from ingest.dead_letters import bury, halt_if_too_many
-from ingest.kafka import Record, Stream
+from ingest.kafka import Stream
+from ingest.reader import Record
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Consumer:
         settings = self._settings
         assert settings.kafka_bootstrap is not None
         self._claims.clear()
+        gc.freeze()  # what is loaded by now stays: collecting garbage need not walk it for every few hundred messages
         return Stream(
             settings.kafka_bootstrap, settings.topic, f"{settings.namespace}.ingest", self._forget,
             partitions=settings.topic_partitions, batch_events=settings.ingest_batch_events,

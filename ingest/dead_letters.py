@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.store import Store
 from core.store.dead_letters import BuriedMessage
 from core.store.events import Claim, Coordinates, DeadLetter
-from ingest.kafka import Record
+from ingest.reader import Record
 
 HEADERS_BYTES = 8_192  # kept with a dead letter, at most
 PLAIN = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # with letters, digits and _.-~ all of printable ASCII but %

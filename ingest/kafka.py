@@ -1,7 +1,7 @@
-"""The Kafka consumer: the only file of this room that knows the client library, so that the choice stays open.
+"""The member of a consumer group: kafka-python keeps the membership, ingest/reader.py brings the messages.
 
 The group hands out partitions; where to read them from is not Kafka's to say but the store's. So a partition that
-was just assigned is *waiting*: assigned, paused, unread, until `place` gives it the store's offset.
+was just assigned is *waiting*: assigned, unread, until `place` gives it the store's offset.
 """
 
 from __future__ import annotations
@@ -10,40 +10,21 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError, OffsetOutOfRangeError, UnsupportedCodecError
+from kafka.errors import KafkaError
 
 from core.bus import ensure_topic, unreachable
-from core.errors import ConfigurationError
+from ingest.reader import Reader, Record
 
 log = logging.getLogger(__name__)
 
-# What a poll may hold in memory, whatever the lag. A single larger message still comes, alone.
-FETCH_BYTES = 16_000_000
-PARTITION_FETCH_BYTES = 2_000_000
-FETCH_WAIT_MS = 50  # the embedded broker answers a waiting fetch only when its time is up, not when a message comes
 LEAVE_MS = 3_000  # longest wait for the broker to note that we left
 METADATA_MS = 5_000  # how soon new partitions and a topic made anew are noticed
 PATIENCE_S = 3.0  # over two sessions: how long a group may take to form
 SILENCE_S = 15.0  # without a coordinator for this long, the broker counts as unreachable
-
-
-class Record(Protocol):
-    """One message as the broker gave it. `timestamp` is in ms since the epoch."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Stream:
@@ -80,12 +61,7 @@ class Stream:
                 bootstrap_servers=bootstrap.split(","),
                 group_id=group,
                 enable_auto_commit=False,  # offsets are in Postgres, beside the rows
-                auto_offset_reset="none",  # a hole in the log is our decision, never silent: see `cut`
                 allow_auto_create_topics=False,
-                max_poll_records=batch_events,
-                fetch_max_bytes=FETCH_BYTES,
-                max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-                fetch_max_wait_ms=FETCH_WAIT_MS,
                 session_timeout_ms=session_timeout_ms,
                 heartbeat_interval_ms=session_timeout_ms // 4,
                 metadata_max_age_ms=METADATA_MS,
@@ -97,31 +73,27 @@ class Stream:
         except (KafkaError, ValueError, OSError) as error:
             raise unreachable(bootstrap, error) from error
         self._consumer.subscribe([topic], listener=self._listener)
+        self._reader = Reader(bootstrap, topic, batch_events)
 
     def poll(self, timeout_ms: int) -> Mapping[int, Sequence[Record]]:
         """Messages of placed partitions, in order, by partition; waits `timeout_ms` at most for the first."""
         try:
-            fetched = self._consumer.poll(timeout_ms)
-        except OffsetOutOfRangeError as error:
-            self._cut({place.partition for place in error.args[0]})
-            return {}
-        except UnsupportedCodecError as error:
-            raise ConfigurationError(
-                f"messages on {self.topic} are compressed in a way this installation cannot read ({error}): install the "
-                "Python package of that codec (lz4, python-snappy or zstandard), or let the producer use gzip"
-            ) from error
+            self._consumer.poll(
+                0 if self.placed else timeout_ms
+            )  # of its partitions, all are paused: nothing is fetched
         except KafkaError as error:
             raise unreachable(self._bootstrap, error) from error
         self._watch()
-        if self._recreated():
+        if self._recreated() or not self.placed:
             return {}
-        return {place.partition: records for place, records in fetched.items() if place.partition in self.placed}
+        records = self._reader.poll(timeout_ms)
+        if self._reader.cut:
+            self._cut(set(self._reader.cut))
+        return records
 
     def place(self, partition: int, offset: int) -> None:
         """Read a waiting partition from `offset` on."""
-        place = TopicPartition(self.topic, partition)
-        self._consumer.seek(place, offset)
-        self._consumer.resume(place)
+        self._reader.read(partition, offset)
         self.waiting.discard(partition)
         self.cut.discard(partition)
         self.placed.add(partition)
@@ -134,14 +106,13 @@ class Stream:
         """Leave the group and join it again: to learn from the group which partitions are really ours."""
         self._part()
         self._consumer.unsubscribe()
+        self._reader.leave(self.placed)
         self.waiting, self.placed, self.cut = set(), set(), set()
         self._consumer.subscribe([self.topic], listener=self._listener)
 
     def end(self, partition: int) -> int | None:
         """The offset that the next published message will get, as of the last fetch; None before the first."""
-        # Not end_offsets(): the embedded broker answers it wrongly.
-        place = TopicPartition(self.topic, partition)
-        return self._consumer.highwater(place) if partition in self.placed else None
+        return self._reader.end(partition)  # not end_offsets(): the embedded broker answers it wrongly
 
     def earliest(self, partition: int) -> int:
         """The oldest offset that the log still holds."""
@@ -154,6 +125,7 @@ class Stream:
     def close(self) -> None:
         """Leave the group, so that others take over at once, and disconnect."""
         self._part()
+        self._reader.close()
         try:
             self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
         except KafkaError as error:
@@ -175,25 +147,33 @@ class Stream:
             coordinator.reset_generation()
 
     def _wait_for_place(self, partitions: set[int]) -> None:
-        self._consumer.pause(*(TopicPartition(self.topic, partition) for partition in partitions))
+        self._reader.leave(partitions)
         self.placed -= partitions
         self.waiting |= partitions
 
     def _cut(self, partitions: set[int]) -> None:
+        """Offsets that the log does not hold: because the topic is another one by now, or else because it was cut."""
         self._wait_for_place(partitions & self.placed)
-        self.cut |= partitions
+        topic_id = ensure_topic(self._bootstrap, self.topic, self._partitions)
+        if topic_id == self.topic_id:
+            self.cut |= partitions
+        else:
+            self._restart(topic_id)
 
     def _recreated(self) -> bool:
         """Notice that the topic is another one than before: all its partitions wait, under the new `topic_id`."""
         current = self._consumer._cluster.topic_id(self.topic)
         if current is None or str(current) == self.topic_id:
             return False
-        log.warning(
-            "topic %s was created anew (%s, before %s): reading it from its start", self.topic, current, self.topic_id
-        )
-        self.topic_id = str(current)
-        self.hold()
+        self._restart(str(current))
         return True
+
+    def _restart(self, topic_id: str) -> None:
+        log.warning(
+            "topic %s was created anew (%s, before %s): reading it from its start", self.topic, topic_id, self.topic_id
+        )
+        self.topic_id = topic_id
+        self.hold()
 
     def _watch(self) -> None:
         """Look after what kafka-python waits for in silence: a coordinator, the group, the topic's existence."""
@@ -237,8 +217,9 @@ def offsets_from(bootstrap: str, topic: str, partitions: int, start: datetime | 
     topic_id = ensure_topic(bootstrap, topic, partitions)
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=5_000, metrics_enabled=False
-        )
+            bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, bootstrap_timeout_ms=5_000,
+            metrics_enabled=False,
+        )  # fmt: skip
         try:
             places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
             oldest = consumer.beginning_offsets(places)
@@ -263,11 +244,13 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stream._consumer.pause(*assigned)
         for place in assigned:
             self._stream._consumer.seek(place, 0)  # only so that the client does not ask Kafka for an offset
+        self._stream._reader.leave(self._stream.placed)
         self._stream.waiting = {place.partition for place in assigned}
         self._stream.placed, self._stream.cut = set(), set()
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         partitions = {place.partition for place in revoked}
+        self._stream._reader.leave(partitions)
         self._stream.waiting -= partitions
         self._stream.placed -= partitions
         self._stream.cut -= partitions

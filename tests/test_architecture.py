@@ -32,6 +32,11 @@ HOMES = {
         ("kafka",),
         "publish through core.bus.Bus, consume through ingest/kafka.py",
     ),
+    "messages": (
+        ("ingest/reader.py",),
+        ("confluent_kafka",),
+        "messages are read through ingest/reader.py",
+    ),
     "database": (
         ("core/tables.py", "core/store/", "migrations/"),
         ("sqlalchemy", "psycopg", "psycopg2", "alembic"),
@@ -160,8 +165,9 @@ def test_rooms_import_one_another_in_one_direction_only() -> None:
     check(one_way)
 
 
-def test_the_kafka_client_is_used_in_two_files_only() -> None:
+def test_the_kafka_clients_are_used_in_their_own_files_only() -> None:
     check(at_home("kafka"))
+    check(at_home("messages"))
 
 
 def test_sql_is_written_in_the_store_the_tables_and_the_migrations_only() -> None:
@@ -201,6 +207,7 @@ def test_no_file_is_too_long_to_read_in_one_sitting() -> None:
         (one_way, "features/new.py", "from models import RECOMMENDERS"),
         (one_way, "migrations/new.py", "from features import snapshot"),
         (at_home("kafka"), "serving/new.py", "from kafka import KafkaProducer"),
+        (at_home("messages"), "ingest/kafka.py", "import confluent_kafka"),
         (at_home("database"), "serving/new.py", "import sqlalchemy as sa"),
         (at_home("database"), "core/registry.py", "import psycopg2.extras"),
         (at_home("schedule"), "serving/new.py", "import procrastinate"),

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from kafka import KafkaConsumer
-from kafka.errors import OffsetOutOfRangeError
-from kafka.structs import TopicPartition
 from prometheus_client import REGISTRY
 
 from core.errors import ConfigurationError
@@ -20,6 +17,7 @@ from core.store import open_store
 from ingest import consumer
 from ingest.consumer import run_consumer
 from ingest.kafka import Stream
+from ingest.reader import Reader
 from ingest.replay import replay_topic
 
 if TYPE_CHECKING:
@@ -193,17 +191,18 @@ def test_a_log_that_was_cut_is_read_from_its_oldest_message_and_what_is_lost_is_
 ) -> None:
     # The embedded broker never drops anything, so what a broker with a retention says is said by hand, once.
     world = worlds(topic_partitions=1)
-    lost, poll, said = metric("events_lost_total"), KafkaConsumer.poll, threading.Event()
+    lost, poll, said = metric("events_lost_total"), Reader.poll, threading.Event()
     world.publish(world.interactions(20))
 
-    def out_of_range_once(client: KafkaConsumer, *arguments: object) -> object:
-        place = TopicPartition(world.settings.topic, 0)
-        if not said.is_set() and place in client.assignment() and place not in client.paused():
-            said.set()
-            raise OffsetOutOfRangeError({place: 0})
-        return poll(client, *arguments)
+    def cut_once(reader: Reader, timeout_ms: int) -> object:
+        if said.is_set():
+            return poll(reader, timeout_ms)
+        said.set()
+        reader.leave([0])
+        reader.cut.add(0)
+        return {}
 
-    monkeypatch.setattr(KafkaConsumer, "poll", out_of_range_once)
+    monkeypatch.setattr(Reader, "poll", cut_once)
     monkeypatch.setattr(Stream, "earliest", lambda stream, partition: oldest)
     with world.consumer():
         world.wait_until_settled()
