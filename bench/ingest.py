@@ -1,12 +1,14 @@
 """How fast the ingest is, beside what Postgres could do at best and at worst. One table, one sitting, medians.
 
-    python bench/ingest.py [--events N] [--repeats N] [--latency]
+    python bench/ingest.py [--events N] [--repeats N] [--latency] [--memory N]
 
 ceiling   COPY of the same rows, prepared beforehand, into a table with the same columns, the same indexes, a unique key
 floor     one INSERT and one transaction a row
 consumer  from the broker to committed rows, counts and offsets: poll, decode, validate, deduplicate, write
 
-Postgres, the broker and the consumers share this machine's cores. The split says how the consumer's own time went.
+Postgres, the broker and the consumers share this machine's cores. The split says how the consumer's own time went, in
+microseconds a message: staging is COPY, insert every other statement. --latency is the time from the broker's timestamp to
+the commit, which is when serving can read the event. --memory consumes N events in one go: rate and memory at every tenth.
 """
 
 from __future__ import annotations
@@ -248,6 +250,23 @@ class Bench:
             waits = sorted(json.loads(worker.communicate()[0])["waits_ms"])
         return waits[len(waits) // 2], waits[len(waits) * 99 // 100]
 
+    def memory(self) -> Iterator[tuple[int, float, float]]:
+        """One consumer, everything in one go: after every tenth, the events so far, events/s since, and MB resident."""
+        self._execute(EMPTY, "CHECKPOINT")
+        with self._workers(self.settings.ingest_batch_events, 1) as (worker,):
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+            before, began = 0, time.monotonic()
+            for tenth in range(1, 11):
+                while self._reached() < self.count * tenth // 10:
+                    time.sleep(0.1)
+                reached, now = self._reached(), time.monotonic()
+                resident = Path(f"/proc/{worker.pid}/status").read_text().partition("VmRSS:")[2].split()[0]
+                yield reached, (reached - before) / (now - began), int(resident) / 1024
+                before, began = reached, now
+            worker.communicate()
+        assert self._number("SELECT count(*) FROM events") == self.count
+
     @contextmanager
     def _workers(self, batch: int, members: int, *options: str) -> Iterator[list[Any]]:
         settings = msgspec.structs.replace(self.settings, ingest_batch_events=batch)
@@ -282,7 +301,7 @@ class Bench:
         return self._number("SELECT sum(next_offset) FROM consumer_offsets")
 
 
-def run(count: int, repeats: int, latency: bool) -> None:
+def run(count: int, repeats: int, latency: bool, memory: int) -> None:
     """Measure, and print the table."""
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as directory:
         home = Path(directory)
@@ -297,13 +316,16 @@ def run(count: int, repeats: int, latency: bool) -> None:
                 secret="bench",
             )
             upgrade(str(settings.database_url), settings.namespace)
-            bench = Bench(settings, count)
-            bench.publish()
-            _table(bench, repeats)
+            if repeats:
+                bench = Bench(settings, count)
+                bench.publish()
+                _table(bench, repeats)
             if latency:
                 for rate in RATES:
-                    p50, p99 = bench.latency(rate)
+                    p50, p99 = Bench(settings, count).latency(rate)
                     print(f"{f'event to commit at {rate:,}/s':44}  p50 {p50:6.0f} ms   p99 {p99:6.0f} ms", flush=True)
+            if memory:
+                _memory(msgspec.structs.replace(settings, namespace="memory"), memory)
         finally:
             broker.stop()
             postgres.stop()
@@ -332,6 +354,14 @@ def _table(bench: Bench, repeats: int) -> None:
         print(f"{label:44}{median['rate']:>10,.0f} events/s   {of_copy:.2f} of COPY   {split}", flush=True)
 
 
+def _memory(settings: Settings, count: int) -> None:
+    upgrade(str(settings.database_url), settings.namespace)
+    bench = Bench(settings, count)
+    bench.publish()
+    for reached, rate, resident_mb in bench.memory():
+        print(f"{f'{reached:,} events in one go':44}{rate:>10,.0f} events/s   {resident_mb:.0f} MB", flush=True)
+
+
 def _split(accounts: list[dict[str, Any]]) -> str:
     """Microseconds a message of one consumer's time, by step, and its largest memory."""
     spent: dict[str, float] = defaultdict(float)
@@ -341,10 +371,17 @@ def _split(accounts: list[dict[str, Any]]) -> str:
         spent["cpu"] += account["cpu"]
     count = sum(account["messages"] for account in accounts)
     known = spent["copy"] + spent["insert"]
+    elsewhere = spent["rows"] + spent["offsets"] + spent["erased"] + spent["rest"]
     steps = {
-        "poll": spent["poll"], "decode": spent["decode"], "account": spent["account"], "lines": spent["rows"] - known, "staging": spent["copy"], "insert": spent["insert"],
-        "erased": spent["erased"], "commit": spent["write"] - spent["rows"] - spent["offsets"] - spent["erased"] - spent["rest"],
-    }  # fmt: skip
+        "poll": spent["poll"],
+        "decode": spent["decode"],
+        "lines": spent["rows"] - known,
+        "staging": spent["copy"],
+        "insert": spent["insert"],
+        "erased": spent["erased"],
+        "commit": spent["write"] - elsewhere,
+        "account": spent["account"],
+    }
     peak = max(account["peak_mb"] for account in accounts)
     shown = "  ".join(f"{name} {1e6 * value / count:.1f}" for name, value in steps.items())
     return f"us: {shown}  cpu {1e6 * spent['cpu'] / count:.1f}  {peak:.0f} MB"
@@ -353,15 +390,16 @@ def _split(accounts: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0 leaves the table out")
     parser.add_argument("--latency", action="store_true", help="also the time from event to commit at fixed rates")
+    parser.add_argument("--memory", type=int, default=0, metavar="N", help="also N events in one go, such as 5000000")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         print(json.dumps(Worker(arguments.latency).run()))
     else:
         with suppress(KeyboardInterrupt):
-            run(arguments.events, arguments.repeats, arguments.latency)
+            run(arguments.events, arguments.repeats, arguments.latency, arguments.memory)
 
 
 if __name__ == "__main__":
