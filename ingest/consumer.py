@@ -92,6 +92,8 @@ class Consumer:
         settings = self._settings
         assert settings.kafka_bootstrap is not None
         self._claims.clear()
+        gc.unfreeze()
+        gc.collect()  # what an earlier membership left: frozen, its sockets would stay open for ever
         gc.freeze()  # what is loaded by now stays: collecting garbage need not walk it for every few hundred messages
         return Stream(
             settings.kafka_bootstrap, settings.topic, f"{settings.namespace}.ingest", self._forget,
@@ -107,8 +109,6 @@ class Consumer:
                 self._claim(stream)
             if records:
                 self._write(stream, self._decode(stream, records))
-            if self._claims and not stream.waiting:
-                self._failures = 0
         except DatabaseUnavailable as error:
             # Held, not left: the group sees us polling, so nobody else has to fail at the same database.
             stream.hold()
@@ -190,7 +190,7 @@ class Consumer:
             return
         for partition, offset in reached.items():
             self._claims[partition] = replace(self._claims[partition], next_offset=offset)
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at, self._failures = time.monotonic(), 0
         self._account(stream, batch, appended, time.perf_counter() - start)
         for partition in {letter.at.partition for letter in dead}:
             halt_if_too_many(self._settings, self._store, self._claims[partition])

@@ -1,250 +1,38 @@
-"""A world for the ingest: a topic, a database, consumers as threads or processes, and a ledger that judges them.
-
-The ledger shares nothing with what it judges: it knows only which ids were published, and asks Postgres in plain SQL.
-"""
+"""What the tests of the ingest may ask for: worlds, members of the group, and the run's seed."""
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import os
 import random
 import signal
 import subprocess
-import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis  # noqa: F401 -- before a consumer freezes what is loaded: hypothesis warns when it comes later
 import msgspec
-import psycopg2
 import pytest
 
-from core.bus import Bus, Message, ensure_topic
-from core.events import (
-    Body,
-    Impression,
-    Interaction,
-    ItemChanged,
-    ItemRemoved,
-    UserChanged,
-    encode,
-    partition_key,
-)
 from core.settings import Settings
-from core.store import Store, open_store
-from ingest.consumer import BatchReport, run_consumer
 from migrations.run import upgrade
+from tests.ingest.world import World
 
-MEMBER = Path(__file__).with_name("member.py")
-# Everything the ingest writes, less what depends on when and where it was written.
-CONTENT = {
-    "events": "key, source, id, type, time, user_id, item_id, value, session, slate, position, data",
-    "event_keys": "key",
-    "item_counts": "item_id, type, events",
-    "items": "item_id, title, description, categories, attributes, available, hidden, removed, published_at, "
-    "expires_at, locale, changed_at, changed_key",
-    "users": "user_id, attributes, changed_at, changed_key",
-    "erased_users": "user_hash, erased_at",
-}
-
-
-class World:
-    """One tenant's topic and tables, and the ledger of what was published to it."""
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        self.settings = settings
-        self.store: Store = open_store(settings)
-        self.seed = seed
-        self.random = random.Random(seed)
-        self.published: Counter[str] = Counter()  # id of each valid event -> how often it was published
-        self.garbage = 0  # messages that can only become dead letters
-        self.reports: list[BatchReport] = []
-        self._ids = 0
-        self._bus: Bus | None = None
-        self._judge: Any = None
-        self.meet_the_judge_again()
-
-    def meet_the_judge_again(self) -> None:
-        """Connect to Postgres, apart from the store."""
-        if self._judge is not None:
-            self._judge.close()
-        options = f"-csearch_path={self.settings.namespace}"
-        self._judge = psycopg2.connect(self.settings.database_url, options=options)
-        self._judge.autocommit = True
-
-    # What to publish
-
-    def event(self, body: Body, *, id: str | None = None, time: datetime | None = None) -> Message:
-        """A structured CloudEvent; its id is new unless given."""
-        self._ids += 1
-        at = time or datetime.now(UTC) - timedelta(seconds=self.random.randrange(3600))
-        return Message(partition_key(body), encode(body, id=id or f"e{self._ids}", source="/test", time=at))
-
-    def interactions(self, count: int, users: int = 50, items: int = 30) -> list[Message]:
-        """Views of random items by random users."""
-        pick = self.random.randrange
-        return [
-            self.event(Interaction(user=f"u{pick(users)}", item=f"i{pick(items)}", kind="view", value=float(pick(5))))
-            for _ in range(count)
-        ]
-
-    def mixture(self, count: int) -> list[Message]:
-        """Every kind of event but erasures, with catalogue changes that contradict one another."""
-        pick, now = self.random.randrange, datetime.now(UTC)
-        made = []
-        for number in range(count):
-            user, item = f"u{pick(20)}", f"i{pick(20)}"
-            body: Body = self.random.choice(
-                [
-                    Interaction(
-                        user=user, item=item, kind=self.random.choice(["view", "purchase"]), context={"n": number}
-                    ),
-                    Interaction(user=user, item=item, kind="rating", value=float(pick(5))),
-                    Impression(slate=f"s{number}", items=(item,), user=self.random.choice([user, None])),
-                    ItemChanged(item=item, title=f"title {number}", attributes={"n": number}),
-                    ItemRemoved(item=item),
-                    UserChanged(user=user, attributes={"n": number}),
-                ]
-            )
-            made.append(self.event(body, time=now - timedelta(seconds=pick(30))))  # few seconds: many ties
-        return made
-
-    def publish(self, messages: Sequence[Message]) -> None:
-        """Publish valid events and enter them in the ledger."""
-        self._publish(messages)
-        self.published.update(msgspec.json.decode(message.value)["id"] for message in messages)
-
-    def publish_garbage(self, *payloads: bytes) -> None:
-        """Publish what can only become dead letters."""
-        self._publish([Message(b"%d" % self.random.randrange(1000), payload) for payload in payloads])
-        self.garbage += len(payloads)
-
-    def _publish(self, messages: Sequence[Message]) -> None:
-        if self._bus is None:
-            assert self.settings.kafka_bootstrap is not None
-            ensure_topic(self.settings.kafka_bootstrap, self.settings.topic, self.settings.topic_partitions)
-            self._bus = Bus(self.settings.kafka_bootstrap, self.settings.topic)
-        for start in range(0, len(messages), 1000):
-            self._bus.publish(messages[start : start + 1000], timeout_s=30)
-
-    # Who consumes
-
-    @contextmanager
-    def consumer(self, settings: Settings | None = None) -> Iterator[threading.Event]:
-        """A consumer in a thread until the block ends; what it raised is raised there.
-
-        The event stops it, and is set when it ended by itself.
-        """
-        stop, raised = threading.Event(), []
-
-        def work() -> None:
-            try:
-                run_consumer(settings or self.settings, self.store, stop=stop, on_batch=self.reports.append)
-            except BaseException as error:  # noqa: BLE001 -- raised again below
-                raised.append(error)
-            finally:
-                stop.set()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            yield stop
-        finally:
-            stop.set()
-            thread.join(15)
-        assert not thread.is_alive(), "the consumer did not stop"
-        if raised:
-            raise raised[0]
-
-    def process(self, *faults: str) -> subprocess.Popen[str]:
-        """A consumer in a process of its own, to be killed; see member.py for the faults it can have."""
-        environ = {**os.environ, **self.settings.environ(), "PYTHONPATH": str(Path(__file__).parents[2])}
-        return subprocess.Popen([sys.executable, str(MEMBER), *faults], env=environ, stdout=subprocess.PIPE, text=True)
-
-    def wait_until_settled(self, timeout_s: float = 60) -> None:
-        """Wait until every message published is written or buried: the offsets reached add up to their number."""
-        wanted = self.published.total() + self.garbage
-        self.wait_until(lambda: self.reached() >= wanted, timeout_s, lambda: f"{self.reached()} of {wanted} consumed")
-
-    def wait_until(self, happened: Callable[[], bool], timeout_s: float, state: Callable[[], str] = str) -> None:
-        """Poll until `happened`; fail after `timeout_s`."""
-        end = time.monotonic() + timeout_s
-        while not happened():
-            assert time.monotonic() < end, f"not within {timeout_s} s (seed {self.seed}): {state()}"
-            time.sleep(0.05)
-
-    # What the ledger says
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of a query on the judge's own connection."""
-        with self._judge.cursor() as cursor:
-            cursor.execute(query)
-            return list(cursor.fetchall())
-
-    def execute(self, statement: str) -> None:
-        """A statement on the judge's connection."""
-        with self._judge.cursor() as cursor:
-            cursor.execute(statement)
-
-    def number(self, query: str) -> int:
-        """The only number of a query."""
-        return int(self.ask(query)[0][0] or 0)
-
-    def reached(self) -> int:
-        """How many messages the offsets in Postgres have passed, of all topics of that name."""
-        return self.number("SELECT sum(next_offset) FROM consumer_offsets")
-
-    def rows(self) -> int:
-        return self.number("SELECT count(*) FROM events")
-
-    def dead(self) -> int:
-        return self.number("SELECT count(*) FROM dead_letters")
-
-    def troubles(self) -> list[str]:
-        """Everything that is not as the ledger says: lost, doubled or invented events, wrong counts, wrong sums."""
-        stored = Counter(str(row[0]) for row in self.ask("SELECT id FROM events"))
-        counted = self.number("SELECT sum(events) FROM item_counts")
-        interactions = self.number("SELECT count(*) FROM events WHERE type LIKE 'interaction.%'")
-        keys = self.number("SELECT count(*) FROM event_keys")
-        found = [f"lost: {id}" for id in self.published.keys() - stored.keys()]
-        found += [f"invented: {id}" for id in stored.keys() - self.published.keys()]
-        found += [f"{count} times: {id}" for id, count in stored.items() if count > 1]
-        found += [f"item_counts say {counted}, there are {interactions} interactions"] * (counted != interactions)
-        found += [f"{keys} keys for {len(stored)} events"] * (keys != len(stored))
-        found += [f"{self.dead()} dead letters, not {self.garbage}"] * (self.dead() != self.garbage)
-        return found
-
-    def digest(self) -> dict[str, str]:
-        """A hash of every table's content, whatever the order of its rows."""
-        answer = {}
-        for table, columns in CONTENT.items():
-            rows = sorted(row[0] for row in self.ask(f"SELECT ROW({columns})::text FROM {table}"))
-            answer[table] = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-        return answer
-
-    def disconnect(self) -> None:
-        """Forget the producer, whose broker is gone."""
-        if self._bus is not None:
-            self._bus.close()
-        self._bus = None
-
-    def close(self) -> None:
-        self.disconnect()
-        self._judge.close()
-        self.store.close()
+SEED = int(os.environ.get("HEADWATER_TEST_SEED") or random.SystemRandom().randrange(2**32))
+SEED_USED: list[str] = []
 
 
 @pytest.fixture
-def seed() -> int:
-    """This run's seed, printed with a failure; HEADWATER_TEST_SEED repeats it."""
-    one = int(os.environ.get("HEADWATER_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"seed {one} (HEADWATER_TEST_SEED={one} repeats it)")
-    return one
+def seed(request: pytest.FixtureRequest) -> int:
+    """This run's seed, printed at its end; HEADWATER_TEST_SEED repeats it."""
+    SEED_USED.append(request.node.nodeid)
+    print(f"seed {SEED} (HEADWATER_TEST_SEED={SEED} repeats it)")
+    return SEED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if SEED_USED:
+        terminalreporter.write_line(f"{len(SEED_USED)} tests of the ingest ran with HEADWATER_TEST_SEED={SEED}")
 
 
 @pytest.fixture
@@ -260,18 +48,25 @@ def worlds(quick_settings: Settings, seed: int) -> Iterator[Callable[..., World]
     """Makes worlds: the first in the test's namespace, each further one in a namespace beside it."""
     made: list[World] = []
 
-    def make(**changes: Any) -> World:
+    def make(*, judge_url: str | None = None, **changes: Any) -> World:
         name = quick_settings.namespace + (f"_{len(made)}" if made else "")
         settings = msgspec.structs.replace(quick_settings, namespace=name, **changes)
         assert settings.database_url is not None
         if made or "database_url" in changes:
-            upgrade(settings.database_url, name)
-        made.append(World(settings, seed))
+            upgrade(judge_url or settings.database_url, name)
+        made.append(World(settings, seed, judge_url))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """Has the sockets of failed connections, which kafka-python 3.0.12 leaves to the garbage collector, collected here."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -284,8 +79,8 @@ def start_member() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts consumer processes of a world; none outlives the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(world: World, *faults: str) -> subprocess.Popen[str]:
-        started.append(world.process(*faults))
+    def start(world: World, *faults: str, **where: Any) -> subprocess.Popen[str]:
+        started.append(world.process(*faults, **where))
         return started[-1]
 
     yield start

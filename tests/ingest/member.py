@@ -1,8 +1,8 @@
 """A consumer in a process of its own, configured by HEADWATER_*; SIGTERM ends it in order.
 
 Faults can be built in, here and nowhere in the product: `say` prints a line before each transaction and then waits a
-moment, so that the parent can strike in between; `no-fence` lets anyone write any partition; `no-identity` inserts
-every row whether or not its event is known.
+moment, so that the parent can strike in between; `stop-at-poll` prints a line when messages have come and goes no
+further; `no-fence` lets anyone write any partition.
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ import signal
 import sys
 import threading
 import time
-from io import BytesIO
 from typing import Any
 
 import sqlalchemy as sa
 
 from core.settings import load_settings
-from core.store import events, open_store, rows
+from core.store import events, open_store
 from core.tables import consumer_offsets as offsets
 from core.telemetry import set_up_logs
 from ingest.consumer import run_consumer
-
-
-def insert_everything(_self: Any, cursor: Any, batch: Any) -> dict[str, int]:
-    """What a consumer without identities would do: insert every row it reads."""
-    lines = "".join(rows.copy_lines({event.identity: event for event in batch}, 0))
-    cursor.copy_expert(f"COPY events ({rows.COLUMNS}) FROM STDIN", BytesIO(lines.encode()))
-    return {"interaction": len(batch)}
+from ingest.kafka import Stream
 
 
 def advance_unfenced(_self: Any, connection: sa.Connection, advances: Any) -> None:
@@ -42,8 +35,17 @@ def build_in(faults: list[str]) -> None:
     """Change the loaded program."""
     if "no-fence" in faults:
         events.EventStore._advance = advance_unfenced  # type: ignore[method-assign]
-    if "no-identity" in faults:
-        rows.RowWriter.insert = insert_everything  # type: ignore[method-assign]
+    if "stop-at-poll" in faults:
+        poll = Stream.poll
+
+        def and_stop(self: Stream, timeout_ms: int) -> Any:
+            records = poll(self, timeout_ms)
+            if records:
+                print("polled", flush=True)
+                threading.Event().wait()
+            return records
+
+        Stream.poll = and_stop  # type: ignore[method-assign]
     if "say" in faults:
         append = events.EventStore.append
 
