@@ -15,6 +15,7 @@ from core.errors import ConfigurationError
 
 NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PREFIX = "HEADWATER_"
+NAMES = "^[a-z0-9_-]+(,[a-z0-9_-]+)*$"  # comma-separated
 
 # How much an interaction says that the user wants the item. Zero and below: not a sign of interest.
 DEFAULT_KIND_WEIGHTS = {
@@ -56,11 +57,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind_weights: dict[str, float] = msgspec.field(
         default_factory=DEFAULT_KIND_WEIGHTS.copy
     )  # weight of each interaction kind; TOML table or JSON
-    train_cron: str = "0 3 * * *"  # when every model is retrained
-    light_train_cron: str = "15 * * * *"  # when the cheap models are retrained
+    train_cron: str = "0 3 * * *"  # when train_models are retrained
+    light_train_cron: str = "15 * * * *"  # when light_train_models are
+    update_cron: str = "* * * * *"  # when live transitions are brought up to date with new events
+    train_models: Annotated[str, Meta(pattern=NAMES)] = (
+        "popularity,transitions,als,blend"  # trained where none is named
+    )
+    light_train_models: Annotated[str, Meta(pattern=NAMES)] = "popularity,transitions"  # the cheap ones
+    keep_versions: Positive = 10  # newest versions of a model whose files stay, beside the live one and the one before
     generate_cron: str = "*/10 * * * *"  # when missing and stale texts are written
-    maintain_cron: str = "30 2 * * *"  # when partitions are made ahead
+    maintain_cron: str = "30 2 * * *"  # when months of events are attached ahead, and old ones detached
+    retention_months: Positive | None = None  # months of events that stay attached beside this one; None: all
+    retention_grace_months: Annotated[int, Meta(ge=0)] | None = None  # months until a detached one goes; None: stays
     generate_items: Positive = 50  # texts written by one scheduled run
+
+    @property
+    def models_to_train(self) -> tuple[str, ...]:
+        """Names of the models trained on the schedule, by the demo, and by `headwater train` without names."""
+        return tuple(self.train_models.split(","))
 
     @property
     def topic(self) -> str:

@@ -44,6 +44,7 @@ def _time(name: str, *, nullable: bool = False, now: bool = False) -> Column[obj
 
 
 # Every accepted event, partitioned by month of its own time; what no month holds falls into the default partition.
+# Detached months (docs/adr/0015) are tables of the same columns: a migration that changes these changes them, too.
 events = Table(
     "events",
     metadata,

@@ -16,12 +16,12 @@ from core.errors import HeadwaterError
 from core.progress import Terminal
 from core.settings import load_settings
 from core.telemetry import set_up_logs
-from headwater.commands import content, events, models, people
+from headwater.commands import content, evaluate, events, models, people
 from headwater.demo import demo as run_demo
 from headwater.roles import running_roles
 from headwater.run import generate_worker, ingest, schedule, serve, stopping
 from headwater.services import attach, running_services
-from headwater.terminal import Json, console, opened, print_json, print_table, status_of
+from headwater.terminal import Json, console, months_of, opened, print_json, print_table, status_of
 from migrations.run import upgrade
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ def migrate(ctx: typer.Context) -> None:
 
 @app.command(rich_help_panel=RUN)
 def status(ctx: typer.Context, json: Json = False) -> None:
-    """What runs: events, dead letters, models, jobs."""
+    """What runs: events and the months they are kept in, lag, dead letters, models, jobs."""
     with opened(ctx.obj, progress=False) as context:
         document = status_of(context.store)
     if json:
@@ -92,6 +92,9 @@ def status(ctx: typer.Context, json: Json = False) -> None:
     print_table(
         ("what", "count"), [(name, f"{count:,}") for name, count in document["totals"].items()], "nothing ingested yet"
     )
+    if (behind := document["messages_behind"]) is not None:
+        console.print(f"consumers are {behind:,} messages behind")
+    print_table(("months of events", "from", "to", "tables", "MB"), months_of(document["event_tables"]), "no tables")
     letters = document["dead_letters"].items()
     print_table(("dead letters", "count"), [(reason, f"{count:,}") for reason, count in letters], "no dead letters")
     rows = [(one["name"], f"v{one['version']}", one["state"], one["verdict"][:90]) for one in document["models"]]
@@ -101,7 +104,7 @@ def status(ctx: typer.Context, json: Json = False) -> None:
 
 
 app.command(rich_help_panel=MODELS)(models.train)
-app.command(rich_help_panel=MODELS)(models.evaluate)
+app.command(rich_help_panel=MODELS)(evaluate.evaluate)
 app.command(rich_help_panel=MODELS)(models.promote)
 app.command(rich_help_panel=MODELS)(models.rollback)
 app.add_typer(content.app, name="content", rich_help_panel=MODELS)

@@ -9,13 +9,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 
 import typer
 from prometheus_client import start_http_server
 
-from core.errors import DatabaseUnavailable
+from core.errors import Conflict, DatabaseUnavailable
 from core.settings import Settings
 from core.store import Store, open_store
 from headwater.services import attach
@@ -25,11 +26,29 @@ from jobs.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
+STOP_S = 9.0  # longer than a lock is waited for and a group left, shorter than who stops us usually waits
+
 
 def ingest(ctx: typer.Context) -> None:
     """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
     with stopping() as stop, _role(ctx.obj) as (settings, store):
-        run_consumer(settings, store, stop=stop, on_batch=_LagTold(store))
+        consuming: Future[None] = Future()
+
+        def consume() -> None:
+            try:
+                run_consumer(settings, store, stop=stop, on_batch=_LagTold(store))
+                consuming.set_result(None)
+            except BaseException as error:  # noqa: BLE001 -- raised again below
+                consuming.set_exception(error)
+            stop.set()
+
+        # In a thread, because a signal is heard only here, and not by a thread that waits for a Postgres that hangs.
+        Thread(target=consume, name="ingest", daemon=True).start()
+        stop.wait()
+        if not wait([consuming], timeout=STOP_S).done:
+            log.error("the batch under way is given up: Postgres does not answer. Whoever comes next reads it again")
+            os._exit(75)  # EX_TEMPFAIL; the thread cannot be interrupted
+        consuming.result()
 
 
 def serve(ctx: typer.Context) -> None:
@@ -46,7 +65,10 @@ def serve(ctx: typer.Context) -> None:
 def schedule(ctx: typer.Context) -> None:
     """Run jobs when they are due: train, generate, maintain. Any number may run; each due job runs once."""
     with _role(ctx.obj) as (settings, store):
-        asyncio.run(_until_stopped(Schedule(job_context(settings, store))))
+        jobs = Schedule(job_context(settings, store))
+        with suppress(Conflict):  # it waits to run already
+            jobs.run_now("maintain")  # a new system has its months before it has many events
+        asyncio.run(_until_stopped(jobs))
 
 
 def generate_worker(ctx: typer.Context) -> None:

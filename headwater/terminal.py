@@ -15,6 +15,7 @@ from rich.table import Table
 from core.progress import Silent, Terminal
 from core.settings import Settings
 from core.store import Store, open_store
+from core.store.partitions import EventTable
 from headwater.services import attach
 from jobs.context import JobContext, job_context
 
@@ -46,10 +47,28 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
     console.print(table)
 
 
+def months_of(tables: Sequence[EventTable]) -> list[tuple[object, ...]]:
+    """(what, from, to, number, MB) of the attached months, of the default partition, and of the detached months."""
+    groups = {
+        "attached": [one for one in tables if one.attached and one.first],
+        "default": [one for one in tables if not one.first],
+        "detached": [one for one in tables if not one.attached],
+    }
+    return [
+        (
+            name, str(found[0].first or "")[:7], str(found[-1].first or "")[:7], len(found),
+            f"{sum(one.size_bytes for one in found) / 1e6:,.1f}",
+        )
+        for name, found in groups.items() if found
+    ]  # fmt: skip
+
+
 def status_of(store: Store) -> dict[str, Any]:
-    """What runs and how much of it there is: events, lag's other end, dead letters, models, jobs."""
+    """What runs and how much of it there is: events and their tables, lag, dead letters, models, jobs."""
     return {
         "totals": store.catalogue.totals(),
+        "messages_behind": store.lag.behind(),
+        "event_tables": store.partitions.tables(),
         "dead_letters": store.dead_letters.counts(),
         "positions": [
             {"topic": topic, "partition": partition, "next_offset": offset}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from core.bus import Bus, Message
 from core.errors import BrokerUnavailable
@@ -28,11 +29,9 @@ class Publisher:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Publish and wait for the acknowledgement of each. Raises BrokerUnavailable."""
-        try:
-            self._connected().publish(messages, ACKNOWLEDGE_S)
-        except BrokerUnavailable as error:
-            self.trouble, self._rest_until = error, time.monotonic() + REST_S
-            raise
+        bus = self._connected()
+        with self._rest_after_failure():
+            bus.publish(messages, ACKNOWLEDGE_S)
         self.trouble = None
 
     def close(self) -> None:
@@ -44,12 +43,25 @@ class Publisher:
 
     def _connected(self) -> Bus:
         with self._lock:
+            # Not an attempt, so it prolongs nothing: however many ask, the next attempt comes when the rest is over.
             if self.trouble is not None and time.monotonic() < self._rest_until:
                 raise BrokerUnavailable(str(self.trouble))
             if self._bus is None:
-                if self._bootstrap is None:
-                    raise BrokerUnavailable(
-                        "no Kafka broker is configured: start one with `headwater up`, or set HEADWATER_KAFKA_BOOTSTRAP=host:port"
-                    )
-                self._bus = Bus(self._bootstrap, self._topic)
+                with self._rest_after_failure():
+                    self._bus = self._connect()
             return self._bus
+
+    def _connect(self) -> Bus:
+        if self._bootstrap is None:
+            raise BrokerUnavailable(
+                "no Kafka broker is configured: start one with `headwater up`, or set HEADWATER_KAFKA_BOOTSTRAP=host:port"
+            )
+        return Bus(self._bootstrap, self._topic)
+
+    @contextmanager
+    def _rest_after_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokerUnavailable as error:
+            self.trouble, self._rest_until = error, time.monotonic() + REST_S
+            raise

@@ -123,6 +123,25 @@ def test_every_path_in_the_tree_of_the_readme_exists() -> None:
             assert (ROOT / Path(*parents)).exists(), line
 
 
+@documents
+def test_every_test_named_in_a_document_exists(document: Path) -> None:
+    tests = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", file.read_text())
+    }
+    files = {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"\btest_\w+", document.read_text())) - files <= tests
+
+
+def test_every_excerpt_of_the_ingest_page_is_in_the_product() -> None:
+    page = (ROOT / "docs" / "ingest.md").read_text()
+    excerpts = re.findall(r"^`([\w/]+\.py)`:\n\n```\w+\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(excerpts) == len(re.findall(r"^```(?:python|sql)", page, re.MULTILINE)) > 8
+    for file, excerpt in excerpts:
+        assert excerpt in (ROOT / file).read_text(), f"{file} no longer reads:\n{excerpt}"
+
+
 def test_every_event_that_the_readme_sends_by_curl_is_a_valid_one() -> None:
     bodies = re.findall(r"/v1/events.*?-d '(\{.*?\})'", (ROOT / "README.md").read_text(), re.DOTALL)
     assert bodies

@@ -14,6 +14,7 @@ from core.store.job_runs import JobRunStore
 from core.store.keys import KeyStore
 from core.store.lag import LagStore
 from core.store.partitions import PartitionStore
+from core.store.tails import TailStore
 from core.store.versions import VersionStore
 
 
@@ -24,6 +25,7 @@ class Store:
         self.database = database
         self.events = EventStore(database, secret)
         self.history = HistoryStore(database)
+        self.tails = TailStore(database)
         self.catalogue = Catalogue(database)
         self.contents = ContentStore(database)
         self.versions = VersionStore(database)

@@ -17,6 +17,7 @@ from core.errors import Fenced, InvalidEvent
 from core.events import Event, Impression, Interaction, ItemChanged, ItemRemoved, UserChanged, UserErased
 from core.store.catalogue import upsert_items, upsert_users
 from core.store.database import Database, sql_state
+from core.store.partitions import month_tables
 from core.store.rows import RowWriter
 from core.tables import consumer_offsets, dead_letters, erased_users
 
@@ -31,7 +32,7 @@ RETURNING o.topic_id, o.partition
 # identities go too: from now on it is the user's hash that refuses a replay.
 ERASE_ROWS = """
 WITH gone AS (
-    DELETE FROM events WHERE user_id = ANY(:users) RETURNING key, item_id, type
+    DELETE FROM {table} WHERE user_id = ANY(:users) RETURNING key, item_id, type
 ), forgotten AS (
     DELETE FROM event_keys USING gone WHERE event_keys.key = gone.key
 ), lost AS (
@@ -189,14 +190,17 @@ class EventStore:
             )
 
     def copy_interactions(self, from_txn: int, to_txn: int, out: BinaryIO) -> None:
-        """Write interactions of transactions [from_txn, to_txn) to `out` as CSV: key,user,item,kind,value,time (epoch us)."""
-        query = f"""COPY (
-            SELECT key, user_id, item_id, substr(type, 13), value, (extract(epoch FROM time) * 1000000)::bigint
-            FROM events WHERE txn >= {int(from_txn)} AND txn < {int(to_txn)} AND type LIKE 'interaction.%'
-        ) TO STDOUT (FORMAT csv)"""
+        """Write interactions of transactions [from_txn, to_txn), of detached months too, to `out` as CSV:
+        key,user,item,kind,value,time (epoch us).
+        """
         with self._database.begin() as connection:
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-            _cursor(connection).copy_expert(query, out)
+            selects = (
+                "SELECT key, user_id, item_id, substr(type, 13), value, (extract(epoch FROM time) * 1000000)::bigint "
+                f"FROM {table} WHERE txn >= {int(from_txn)} AND txn < {int(to_txn)} AND type LIKE 'interaction.%'"
+                for table in month_tables(connection)
+            )
+            _cursor(connection).copy_expert(f"COPY ({' UNION ALL '.join(selects)}) TO STDOUT (FORMAT csv)", out)
 
     def _take(self, topic: str, topic_id: str, partition: int, offset: int, moved: dict[str, int]) -> Claim:
         fresh = insert(consumer_offsets).values(
@@ -258,8 +262,10 @@ class EventStore:
             ),
             {"hash": self.user_hash(user), "at": at},
         )
-        connection.execute(sa.text(ERASE_ROWS), {"users": [user]})
+        for table in month_tables(connection):
+            connection.execute(sa.text(ERASE_ROWS.format(table=table)), {"users": [user]})
         connection.execute(sa.text("DELETE FROM item_counts WHERE events = 0"))
+        connection.execute(sa.text("DELETE FROM user_counts WHERE user_id = :user"), {"user": user})
         connection.execute(sa.text("DELETE FROM users WHERE user_id = :user"), {"user": user})
         connection.execute(
             sa.text(

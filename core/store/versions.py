@@ -105,10 +105,16 @@ class VersionStore:
             )
 
     def before_live(self, name: str) -> int:
-        """The version that was live before the live one. Raises Conflict when there is none."""
+        """The version that was live before the live one and was trained apart from it. Raises Conflict when there is none.
+
+        Versions that only brought one up to date (metrics.update.base names it) count as the same: see jobs/update.py.
+        """
+        family = sa.func.coalesce(table.c.metrics["update"]["base"].as_integer(), table.c.version)
+        live = sa.select(family).where(table.c.name == name, table.c.state == "live").scalar_subquery()
         query = (
             sa.select(table.c.version)
             .where(table.c.name == name, table.c.state == "retired", table.c.promoted_at.is_not(None))
+            .where(sa.or_(live.is_(None), family != live))
             .order_by(table.c.promoted_at.desc())
             .limit(1)
         )
@@ -117,3 +123,9 @@ class VersionStore:
         if found is None:
             raise Conflict(f"model {name!r} has no earlier live version to roll back to")
         return int(found)
+
+    def forget(self, name: str, version: int) -> bool:
+        """Remove a version's row, unless it is live; returns whether it is gone."""
+        one = sa.and_(table.c.name == name, table.c.version == version, table.c.state != "live")
+        with self._database.begin() as connection:
+            return connection.execute(sa.delete(table).where(one)).rowcount > 0

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def test_status_is_one_json_document(settings: Settings) -> None:
     document = json.loads(answer.stdout)
     assert document["totals"]["interaction.view"] == 15
     assert document["positions"][0]["next_offset"] == 15
+    assert document["messages_behind"] is None
+
+
+def test_status_says_which_months_of_events_are_kept_and_which_are_detached(settings: Settings) -> None:
+    with open_store(settings) as store:
+        Writer(store).write(habits(users=3, items=4, length=5))
+        store.partitions.attach_ahead(1, datetime(2026, 2, 1, tzinfo=UTC))
+        store.partitions.sweep_before(date(2026, 2, 1))
+        store.lag.say("one", 1234)
+    shown = headwater("status", settings=settings).stdout
+    rows = [line.split()[:4] for line in shown.splitlines()]
+    assert ["attached", "2026-02", "2026-03", "2"] in rows
+    assert ["detached", "2026-01", "2026-01", "1"] in rows
+    assert "1,234 messages behind" in shown
+    tables = json.loads(headwater("status", "--json", settings=settings).stdout)["event_tables"]
+    assert [(one["name"], one["attached"]) for one in tables] == [
+        ("events_2026_01", False), ("events_2026_02", True), ("events_2026_03", True), ("events_default", True),
+    ]  # fmt: skip
 
 
 def test_train_evaluate_and_roll_back(settings: Settings) -> None:

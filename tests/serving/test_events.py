@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
+from core.bus import ensure_topic
 from core.errors import BrokerUnavailable
+from headwater.broker import EmbeddedBroker
 from serving.publisher import Publisher
 from tests.serving.test_bad_input import problem
 from tests.serving.world import World, eventually, ids, ingesting
@@ -135,6 +140,27 @@ def test_without_a_broker_events_are_refused_and_everything_else_is_answered(ful
         before = lost()
         client.get("/v1/users/u1/recommendations").raise_for_status()
         eventually(lambda: lost() > before, within_s=15)
+
+
+def test_while_the_broker_hangs_events_are_refused_in_time_and_can_be_sent_again(
+    full_world: World, tmp_path: Path
+) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker")
+    settings = msgspec.structs.replace(full_world.settings, kafka_bootstrap=broker.start())
+    events = [{**VIEW, "id": f"e{n}"} for n in range(3)]
+    try:
+        ensure_topic(str(settings.kafka_bootstrap), settings.topic, 1)
+        with full_world.served(settings=settings) as client:
+            assert client.post("/v1/events", json=events).status_code == 202
+            assert broker.pid is not None
+            os.kill(broker.pid, signal.SIGSTOP)
+            refused = client.post("/v1/events", json=events)  # answered within the client's 30 s
+            os.kill(broker.pid, signal.SIGCONT)
+            assert problem(refused, 503)["code"] == "broker_unavailable"
+            assert refused.headers["retry-after"] == "1"
+            eventually(lambda: client.post("/v1/events", json=events).status_code == 202, within_s=30)
+    finally:
+        broker.stop()
 
 
 def test_no_broker_at_all_is_said_plainly(full_world: World) -> None:

@@ -1,0 +1,88 @@
+"""`headwater evaluate --data`: any folder in the data format, beside its published figures, in print and as JSON."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.headwater.test_cli import headwater
+
+PROTOCOL = """metrics = ["hr@2", "ndcg@2"]
+mask_seen = true
+[[published]]
+method = "Someone"
+"hr@2" = 0.5
+"""
+
+
+def folder(path: Path, split: str = "time", items: str = "") -> Path:
+    """12 users walk a ring of 10 items; a given split asks each for two steps more."""
+    (path / "protocol.toml").write_text(f'split = "{split}"\n{PROTOCOL}')
+    walks = [(f"u{user:02d}", f"i{(user + step) % 10}", 12 * step + user) for step in range(7) for user in range(12)]
+    files = {
+        "interactions": "user,item,timestamp\n" + "".join(f"{u},{i},{t}\n" for u, i, t in walks),
+        "test": "user,item\n" + "".join(f"u{u:02d},i{(u + step) % 10}\n" for u in range(12) for step in (7, 8)),
+        "items": items,
+    }
+    for name, text in files.items():
+        if text:
+            with gzip.open(path / f"{name}.csv.gz", "wt") as file:
+                file.write(text)
+    return path
+
+
+@pytest.mark.parametrize(("split", "cases"), [("time", 9), ("leave-last-out", 12), ("given", 12)])
+def test_every_protocol_prints_our_rows_with_their_cost_beside_the_published_ones(tmp_path, split, cases):
+    answer = headwater("evaluate", "--data", str(folder(tmp_path, split)), "--models", "popularity,transitions")
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert lines[0].split() == ["model", "hr@2", "95%", "ndcg@2", "95%", "hits", "fit", "s", "ms/case", "peak", "MB"]
+    assert [line.split()[0] for line in lines[1:4]] == ["popularity", "transitions", "Someone"]
+    assert f"{cases} cases" in answer.stdout
+    assert float(lines[2].split()[1]) > 0.9  # whoever walks a ring goes on
+    assert "miscalibration" in answer.stdout
+
+
+def test_the_json_document_holds_what_the_table_does_and_categories_are_read_from_the_items(tmp_path):
+    items = "item,title,categories\n" + "".join(f"i{n},red thing {n % 2},c{n % 3}\n" for n in range(10))
+    answer = headwater(
+        "evaluate", "--data", str(folder(tmp_path, items=items)), "--models", "transitions,content", "--json"
+    )
+    assert answer.returncode == 0, answer.stderr
+    document = json.loads(answer.stdout)
+    assert document["published"] == [{"method": "Someone", "hr@2": 0.5}]
+    transitions, content = document["models"]
+    assert (transitions["model"], content["model"]) == ("transitions", "content")
+    assert transitions["metrics"]["hr@2"] > content["metrics"]["hr@2"]
+    assert transitions["lists"]["miscalibration"] > 0
+    assert {"novelty_bits", "popularity_lift", "tail_share", "coverage"} <= transitions["lists"].keys()
+    assert transitions["segments"]["warm items"]["targets"] == 9
+    assert transitions["fit_s"] > 0
+    assert transitions["peak_bytes"] > 10_000_000
+
+
+def test_choosing_happens_on_validation_beside_which_nothing_is_published(tmp_path):
+    answer = headwater(
+        "evaluate", "--data", str(folder(tmp_path)), "--models", "transitions", "--stage", "validation", "--json"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["published"] == []
+
+
+def test_a_blend_learns_its_weights_the_way_the_protocol_asks(tmp_path):
+    answer = headwater("evaluate", "--data", str(folder(tmp_path, "given")), "--models", "blend", "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["models"][0]["metrics"]["hr@2"] > 0.5
+
+
+def test_what_cannot_be_evaluated_is_named(tmp_path):
+    answer = headwater("evaluate", "--data", str(folder(tmp_path)), "--models", "oracle")
+    assert answer.returncode == 2
+    assert "choose from" in answer.stderr
+    answer = headwater("evaluate", "--data", str(tmp_path / "nowhere"))
+    assert answer.returncode != 0
+    assert "nowhere" in answer.stderr
+    assert "Traceback" not in answer.stderr
