@@ -8,32 +8,29 @@ OMP_NUM_THREADS says otherwise: fit times are CPU seconds.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import os
-import platform
+import hashlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.pages import SEED, Line, figures, page, tried_table
 from bench.recipes import RECIPES, Recipe, Variant
 from core.progress import Reporter, Silent, Terminal
-from models.blend import Blend, BlendConfig, fit_members
+from models.blend import Blend, BlendConfig, fit_members, member_kinds
 from models.blend_weights import Learned
 from models.evaluation import Row, evaluate
+from models.item_features import ItemFeatures
 from models.metrics import parse
-from models.protocols import Protocol, Split, read_protocol, split_folder
+from models.protocols import Protocol, Split, Stage, read_protocol, split_folder
 from models.recommender import Recommender
 
-SEED = 0
 
-
-@dataclass
+@dataclass(eq=False)
 class Fitted:
     """A variant fitted on a split's training part, and what that cost."""
 
@@ -42,27 +39,50 @@ class Fitted:
     cpu_s: float
 
 
-@dataclass(eq=False)
-class Line:
-    """One row of the table."""
+@dataclass(frozen=True)
+class Ground:
+    """A split, what may be known of its items, and how models are measured on it."""
+
+    split: Split
+    features: ItemFeatures
+    metrics: tuple[str, ...]
+    reporter: Reporter
+    kept: Path | None = None  # where fitted models are kept between runs, by variant
+
+    def fit(self, variant: Variant) -> Fitted:
+        """Fit one variant, timed in CPU seconds; or load it, with the time it took, where it is kept."""
+        folder = None if self.kept is None else self.kept / hashlib.sha256(variant.label.encode()).hexdigest()[:16]
+        if folder is not None and (folder / "cpu_s").is_file():
+            return Fitted(
+                variant, member_kinds()[variant.member.name].load(folder), float((folder / "cpu_s").read_text())
+            )
+        began = time.process_time()
+        (model,) = fit_members([variant.member], self.split.train, SEED, self.reporter, self.features.texts)
+        cpu_s = time.process_time() - began
+        if folder is not None:
+            model.save(folder)
+            (folder / "cpu_s").write_text(str(cpu_s))
+        return Fitted(variant, model, cpu_s)
+
+    def measure(self, name: str, model: Recommender) -> Row:
+        """The row of a fitted model."""
+        return evaluate({name: model}, self.split, self.metrics, SEED, self.reporter, self.features)[0]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A blend on the validation split: its members there, and its weights."""
 
     name: str
-    text: bool
-    validation: Row
-    test: Row
-    cpu_s: float
-    note: str = ""
+    members: tuple[Fitted, ...]
+    learned: Learned
 
 
-def item_texts(folder: Path) -> dict[str, str]:
-    """What items.csv.gz says of each item, by id; empty without that file."""
-    path = folder / "items.csv.gz"
-    if not path.is_file():
-        return {}
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    kept = ("title", "categories", "brand", "description")
-    return {row["item"]: " ".join((row.get(name) or "").replace("|", " ") for name in kept) for row in rows}
+def ground_of(folder: Path, protocol: Protocol, stage: Stage, reporter: Reporter, kept: Path | None) -> Ground:
+    """The ground of a stage; its models are kept under `kept`, if anywhere."""
+    split = split_folder(folder, stage)
+    features = ItemFeatures.from_folder(folder).as_of(split.cut_s)
+    return Ground(split, features, protocol.metrics, reporter, kept and kept / f"{folder.name}-{stage}")
 
 
 def sample(split: Split, cases: int) -> Split:
@@ -79,46 +99,41 @@ def sample(split: Split, cases: int) -> Split:
     )  # fmt: skip
 
 
-def fit(variant: Variant, split: Split, texts: Mapping[str, str], reporter: Reporter) -> Fitted:
-    """Fit one variant, timed in CPU seconds."""
-    began = time.process_time()
-    (model,) = fit_members([variant.member], split.train, SEED, reporter, texts)
-    return Fitted(variant, model, time.process_time() - began)
-
-
-def bench(folder: Path, recipe: Recipe, reporter: Reporter) -> str:
-    """Run a recipe on a data folder: the markdown of its table."""
+def bench(folder: Path, recipe: Recipe, reporter: Reporter, read_test: bool = True, kept: Path | None = None) -> str:
+    """Run a recipe on a data folder: the markdown of its page, or of what validation says where the test is not read."""
     protocol, began = read_protocol(folder), time.process_time()
-    ranked_by = protocol.metrics[-1]
-    texts = item_texts(folder)
-    validation = sample(split_folder(folder, "validation"), recipe.cases)
+    validation = ground_of(folder, protocol, "validation", reporter, kept)
+    validation = replace(validation, split=sample(validation.split, recipe.cases))
     tried: list[tuple[Fitted, Row]] = []
     for variant in recipe.variants:
-        fitted = fit(variant, validation, texts, reporter)
-        row = evaluate({variant.label: fitted.model}, validation, protocol.metrics, SEED, reporter)[0]
-        tried.append((fitted, row))
-        say(f"validation {variant.label}: {figures(row)}, fitted in {fitted.cpu_s:.1f} CPU s")
-    chosen = best_of_each(tried, ranked_by)
-    blends = []
+        fitted = validation.fit(variant)
+        tried.append((fitted, validation.measure(variant.label, fitted.model)))
+        say(f"validation {variant.label}: {figures(tried[-1][1])}, fitted in {fitted.cpu_s:.1f} CPU s")
+    chosen = best_of_each(tried, protocol.metrics[-1])
+    mixtures = []
     for name, families in recipe.blends.items():
-        taken = [pair for pair in chosen if pair[0].variant.family in families]
-        blends.append((name, *mixed(taken, validation, protocol, recipe, reporter)))
-        say(f"validation {name}: {figures(blends[-1][3])}, weights {blends[-1][2].weights}")
-    test = split_folder(folder, "test")
-    again = {id(old): refit(old, validation, test, texts, reporter) for old, _ in chosen}
-    singles = [line_of(again[id(old)], row, test, protocol, reporter) for old, row in chosen]
-    lines = list(singles)
-    for name, parts, learned, row in blends:
-        members = [again[id(old)] for old in parts]
-        config = BlendConfig(tuple(old.variant.member for old in parts), learned.weights)
-        whole = evaluate({name: Blend.of([m.model for m in members], config)}, test, protocol.metrics, SEED, reporter)[
-            0
-        ]
-        weights = ", ".join(f"{m.variant.family} {w:.2f}" for m, w in zip(members, learned.weights, strict=True) if w)
-        lines.append(
-            Line(name, any(m.variant.text for m in members), row, whole, sum(m.cpu_s for m in members), weights)
-        )
-    return page(folder.name, protocol, validation, test, lines, [row for _, row in tried], began, recipe)
+        mixtures.append(mixed(name, [one for one, _ in chosen if one.variant.family in families], validation, recipe))
+        say(f"validation {name}: {shares(mixtures[-1])}")
+    rows = [row for _, row in tried]
+    if not read_test:
+        weighed = [f"- {mixture.name}: {shares(mixture)}" for mixture in mixtures]
+        return "\n".join([*tried_table(rows, protocol.metrics), "", *weighed])
+    test = ground_of(folder, protocol, "test", reporter, kept)
+    again = {id(old): refit(old, validation, test) for old, _ in chosen}
+    lines = []
+    for old, row in chosen:
+        new, family = again[id(old)], old.variant.family
+        lines.append(Line(family, old.variant.text, row, test.measure(family, new.model), new.cpu_s, old.variant.label))
+        say(f"test {family}: {figures(lines[-1].test)}")
+    for mixture in mixtures:
+        members = [again[id(old)] for old in mixture.members]
+        config = BlendConfig(tuple(old.variant.member for old in mixture.members), mixture.learned.weights)
+        whole = test.measure(mixture.name, Blend.of([m.model for m in members], config))
+        used = [m for m, w in zip(members, mixture.learned.weights, strict=True) if w]
+        text = any(m.variant.text for m in used)
+        lines.append(Line(mixture.name, text, None, whole, sum(m.cpu_s for m in used), shares(mixture)))
+        say(f"test {mixture.name}: {figures(whole)}")
+    return page(folder.name, protocol, validation.split, lines, rows, began, recipe)
 
 
 def best_of_each(tried: Sequence[tuple[Fitted, Row]], metric: str) -> list[tuple[Fitted, Row]]:
@@ -130,138 +145,31 @@ def best_of_each(tried: Sequence[tuple[Fitted, Row]], metric: str) -> list[tuple
     ]
 
 
-def mixed(
-    taken: Sequence[tuple[Fitted, Row]], split: Split, protocol: Protocol, recipe: Recipe, reporter: Reporter
-) -> tuple[list[Fitted], Learned, Row]:
-    """Learn a blend's weights on the validation split, and measure it there (on what it was learned from)."""
-    members = [fitted for fitted, _ in taken]
+def mixed(name: str, members: Sequence[Fitted], ground: Ground, recipe: Recipe) -> Mixture:
+    """Learn a blend's weights on the validation split."""
     config = BlendConfig(
-        tuple(m.variant.member for m in members), cutoff=parse(protocol.metrics[-1])[1], cases=recipe.cases
+        tuple(m.variant.member for m in members), cutoff=parse(ground.metrics[-1])[1], cases=recipe.cases
     )
-    models = [m.model for m in members]
-    learned = Blend.of(models, config).learned(split, SEED, reporter)
-    blend = Blend.of(models, replace(config, weights=learned.weights))
-    return members, learned, evaluate({"blend": blend}, split, protocol.metrics, SEED, reporter)[0]
+    blend = Blend.of([m.model for m in members], config)
+    return Mixture(name, tuple(members), blend.learned(ground.split, SEED, ground.reporter))
 
 
-def refit(old: Fitted, validation: Split, test: Split, texts: Mapping[str, str], reporter: Reporter) -> Fitted:
+def shares(mixture: Mixture) -> str:
+    """The weights in words, and what they bring on users they were not learned from."""
+    weighed = zip(mixture.members, mixture.learned.weights, strict=True)
+    gain, best = mixture.learned.gain, mixture.members[mixture.learned.best].variant.family
+    return (
+        ", ".join(f"{member.variant.family} {weight:.2f}" for member, weight in weighed if weight)
+        + f"; on validation users they were not learned from {gain.difference:+.4f} against {best} "
+        + f"(95% interval {gain.low:+.4f} to {gain.high:+.4f})"
+    )
+
+
+def refit(old: Fitted, validation: Ground, test: Ground) -> Fitted:
     """The same variant on the test split's training part, which may be the same one."""
-    if len(test.train) == len(validation.train):  # leave-last-out trains on neither target
+    if len(test.split.train) == len(validation.split.train):  # leave-last-out trains on neither target
         return old
-    return fit(old.variant, test, texts, reporter)
-
-
-def line_of(fitted: Fitted, validation: Row, test: Split, protocol: Protocol, reporter: Reporter) -> Line:
-    """A single model on the test."""
-    name = fitted.variant.family
-    row = evaluate({name: fitted.model}, test, protocol.metrics, SEED, reporter)[0]
-    return Line(name, fitted.variant.text, validation, row, fitted.cpu_s, fitted.variant.label)
-
-
-def page(
-    name: str,
-    protocol: Protocol,
-    validation: Split,
-    test: Split,
-    lines: Sequence[Line],
-    tried: Sequence[Row],
-    began: float,
-    recipe: Recipe,
-) -> str:
-    """The markdown of one data set."""
-    names = protocol.metrics
-    first = lines[0].test
-    about = (
-        f"{protocol.split} split; validation {len(validation):,} cases, test {first.cases:,} cases with {first.targets:,} "
-        f"targets; cold items {first.cold_item_share:.1%} of test targets (always a miss for a model without text), cold users "
-        f"{first.cold_user_share:.1%} of cases; what a user has is {'' if protocol.mask_seen else 'not '}masked; full "
-        "ranking, ties against the model; intervals by bootstrap over users."
-    )
-    text = [
-        f"# {name}",
-        "",
-        about,
-        "",
-        *("| " + " | ".join(row) + " |" for row in cells(protocol, lines)),
-        "",
-        *compared(lines, names),
-    ]
-    text += ["", "## What stands behind the rows", "", *(f"- {line.name}: {line.note}" for line in lines)]
-    text += [
-        "",
-        "## Tried on validation",
-        "",
-        "| variant | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 1) + "|",
-    ]
-    text += [f"| {row.model} | " + " | ".join(f"{row.metrics[m]:.4f}" for m in names) + " |" for row in tried]
-    if recipe.remarks:
-        text += ["", recipe.remarks]
-    text += [
-        "",
-        f"Made by `python -m bench.tables`, seed {SEED}, in {time.process_time() - began:,.0f} CPU seconds on "
-        f"{platform.machine()} ({os.environ.get('OMP_NUM_THREADS', 'all')} thread), Python {platform.python_version()}.",
-    ]
-    return "\n".join(text) + "\n"
-
-
-def cells(protocol: Protocol, lines: Sequence[Line]) -> list[list[str]]:
-    """The main table: our rows, then the published ones."""
-    chosen = [picked(lines, text, protocol.metrics[-1]) for text in (False, True)]
-    names = protocol.metrics
-    head = [
-        "model", "item text", *[f"validation {m}" for m in names],
-        *[part for m in names for part in (f"**test {m}**", "95%")], "hits", "fit CPU s", "ms/case", "peak MB",
-    ]  # fmt: skip
-    rows = [head, ["---"] * len(head)]
-    for line in lines:
-        test_figures = [
-            part for m in names
-            for part in (f"**{line.test.metrics[m]:.4f}**", "{:.4f}-{:.4f}".format(*line.test.intervals[m]))
-        ]  # fmt: skip
-        rows.append([
-            line.name + (" (picked)" if line in chosen else ""), "yes" if line.text else "no",
-            *[f"{line.validation.metrics[m]:.4f}" for m in names], *test_figures, f"{line.test.hits:,}",
-            f"{line.cpu_s:.1f}", f"{line.test.score_ms:.2f}", f"{line.test.peak_bytes / 1e6:,.0f}",
-        ])  # fmt: skip
-    for entry in protocol.published:
-        known = [part for m in names for part in (f"{entry[m]:.4f}" if m in entry else "", "")]
-        rows.append([f"{entry['method']} (published)", *[""] * (1 + len(names)), *known, *[""] * 4])
-    return rows
-
-
-def picked(lines: Sequence[Line], text: bool, metric: str) -> Line:
-    """The single model that validation picks, among those that use no text or, with `text`, among all."""
-    singles = [line for line in lines if not is_blend(line) and (text or not line.text)]
-    return max(singles, key=lambda line: line.validation.metrics[metric])
-
-
-def is_blend(line: Line) -> bool:
-    """Whether a row is a blend."""
-    return line.name.startswith("blend")
-
-
-def compared(lines: Sequence[Line], names: Sequence[str]) -> list[str]:
-    """Each blend against the single model that validation picks (of ids, for a blend of ids), the others against popularity."""
-    said = []
-    base = next(line for line in lines if line.name == "popularity")
-    for line in lines:
-        other = picked(lines, line.text, names[-1]) if is_blend(line) else base
-        if line is other:
-            continue
-        for metric in names if is_blend(line) else names[-1:]:
-            c = line.test.against(other.test, metric, SEED)
-            relative = c.difference / max(other.test.metrics[metric], 1e-12)
-            said.append(
-                f"- {line.name} against {other.name}, {metric}: {c.difference:+.4f} ({relative:+.1%}; "
-                f"95% interval {c.low:+.4f} to {c.high:+.4f}, ahead in {c.share:.0%} of resamples)"
-            )
-    return said
-
-
-def figures(row: Row) -> str:
-    """ "hr@10 0.1234, ndcg@10 0.0567"."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in row.metrics.items())
+    return test.fit(old.variant)
 
 
 def say(text: str) -> None:
@@ -274,6 +182,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folders", nargs="+", type=Path, help="data folders with a protocol.toml")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="where the tables go")
+    parser.add_argument(
+        "--keep", type=Path, help="keep fitted models here, so that a run cut short goes on; empty it after a change"
+    )
+    parser.add_argument("--validation", action="store_true", help="choose only: neither read the test nor write a page")
     parser.add_argument("--progress", action="store_true", help="show progress of each step")
     given = parser.parse_args(argv)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -281,8 +193,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for folder in given.folders:
         if folder.name not in RECIPES:
             parser.error(f"there is no recipe for {folder.name}; known are {', '.join(RECIPES)}")
-        text = bench(folder, RECIPES[folder.name], reporter)
-        (given.out / f"{folder.name}.md").write_text(text, encoding="utf-8")
+        text = bench(folder, RECIPES[folder.name], reporter, not given.validation, given.keep)
+        if not given.validation:
+            (given.out / f"{folder.name}.md").write_text(text, encoding="utf-8")
         print(text, flush=True)
 
 

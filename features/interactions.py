@@ -254,10 +254,13 @@ def _one_kind(n: int) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
 
 def _key_words(keys: pa.ChunkedArray) -> NDArray[np.uint64]:
     """16-byte keys as (n, 2) words, whose order is fixed, which is all a tie-break needs."""
-    joined = b"".join(keys.to_pylist())
-    if len(joined) != 16 * len(keys):
+    if keys.type != pa.binary(16) or keys.null_count:
         raise InvalidRequest("a snapshot key is not 16 bytes; take the snapshot again")
-    return np.frombuffer(joined, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    parts = [
+        np.frombuffer(one.buffers()[1], np.uint8)[16 * one.offset :][: 16 * len(one)] for one in keys.chunks if len(one)
+    ]
+    joined = np.concatenate([*parts, np.zeros(0, np.uint8)])
+    return joined.view(">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _order(

@@ -48,12 +48,37 @@ class _About(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Verified local Parquet files with every settled interaction. `name` identifies exactly this state of the data."""
+    """Verified local Parquet files with every settled interaction. `name` identifies exactly this state of the data.
+
+    `segments` are the artifacts they are from; they hold what transactions below `until_txn` wrote.
+    """
 
     name: str
     files: tuple[Path, ...]
     rows: int
     trained_until: datetime | None
+    segments: tuple[str, ...]
+    until_txn: int
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A snapshot without its files, to be written down and opened again."""
+
+    name: str
+    rows: int
+    trained_until: datetime | None
+    segments: tuple[str, ...]
+    until_txn: int
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Noted:
+        """What is to be written down of a snapshot."""
+        return cls(snapshot.name, snapshot.rows, snapshot.trained_until, snapshot.segments, snapshot.until_txn)
+
+    def open(self, artifacts: ArtifactStore) -> Snapshot:
+        """The snapshot again. Raises NotFound where a segment was rewritten since (a user was erased), ArtifactCorrupt."""
+        files = tuple(artifacts.fetch(one)[0] / FILE for one in self.segments)
+        return Snapshot(self.name, files, self.rows, self.trained_until, self.segments, self.until_txn)
 
 
 def take_snapshot(events: EventStore, artifacts: ArtifactStore, reporter: Reporter) -> Snapshot:
@@ -85,6 +110,8 @@ def take_snapshot(events: EventStore, artifacts: ArtifactStore, reporter: Report
         files=tuple(artifacts.fetch(f"{prefix}/{one}")[0] / FILE for one in segments),
         rows=rows,
         trained_until=None if newest is None else datetime.fromtimestamp(newest / 1e6, UTC),
+        segments=tuple(f"{prefix}/{one}" for one in segments),
+        until_txn=max((about.to_txn for about in segments.values()), default=0),
     )
 
 

@@ -31,7 +31,6 @@ from jobs.context import JobContext, job_context
 from jobs.generate import generate
 from jobs.train import train
 from migrations.run import upgrade
-from models import RECOMMENDERS
 from models.text import open_generator
 from models.text.local import convert_gguf
 
@@ -65,7 +64,7 @@ def demo(settings: Settings, *, once: bool, data: Path | None) -> None:
             step("3/7  events -> Kafka -> Postgres")
             publish_and_ingest(dataset, settings, store, reporter)
             step("4/7  snapshot, training, the gate")
-            print_trained(train(list(RECOMMENDERS), context))
+            print_trained(train(settings.models_to_train, context))
             step("5/7  texts")
             write_texts(settings, context)
             step("6/7  serving")

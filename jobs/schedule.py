@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import procrastinate
@@ -26,13 +25,13 @@ from jobs.context import JobContext
 from jobs.generate import generate
 from jobs.maintain import maintain
 from jobs.train import train
-from models import RECOMMENDERS
+from jobs.update import update_transitions
 from models.text import open_generator
 
 log = logging.getLogger(__name__)
 
-LIGHT_MODELS = ("popularity", "transitions")
 RESCUE_EVERY_S = 30
+UPDATES = "updates"  # the queue of what runs every minute: it has a worker of its own, and its successes are not kept
 RETRY = procrastinate.RetryStrategy(max_attempts=5, exponential_wait=6)  # after 6, 36, 216, 1296 s
 
 
@@ -45,10 +44,15 @@ class Job:
     queue: str = "default"
 
 
-def train_models(context: JobContext, models: Sequence[str] = tuple(RECOMMENDERS)) -> str:
-    """Train models, all of them by default."""
-    trained = train(list(models), context)
+def train_models(context: JobContext, models: Sequence[str] | None = None) -> str:
+    """Train models, those of the setting train_models by default."""
+    trained = train(list(models or context.settings.models_to_train), context)
     return "; ".join(f"{one.version.name} v{one.version.version} {one.version.state}" for one in trained)
+
+
+def train_light_models(context: JobContext) -> str:
+    """Train the models of the setting light_train_models."""
+    return train_models(context, context.settings.light_train_models.split(","))
 
 
 def write_texts(context: JobContext, kind: str = "description", limit: int | None = None) -> str:
@@ -65,7 +69,8 @@ def write_texts(context: JobContext, kind: str = "description", limit: int | Non
 
 JOBS: dict[str, Job] = {
     "train": Job(train_models, "train_cron"),
-    "train-light": Job(partial(train_models, models=LIGHT_MODELS), "light_train_cron"),
+    "train-light": Job(train_light_models, "light_train_cron"),
+    "update": Job(update_transitions, "update_cron", queue=UPDATES),
     "generate": Job(write_texts, "generate_cron", queue="generate"),
     "maintain": Job(maintain, "maintain_cron"),
 }
@@ -98,16 +103,22 @@ class Schedule:
         app = self._app()
         async with app.open_async():
             rescue = asyncio.create_task(self._rescue(app))
-            options: dict[str, Any] = {} if queues is None else {"queues": queues}
-            worker = asyncio.create_task(app.run_worker_async(install_signal_handlers=False, concurrency=1, **options))
+            # A training takes its time; what is to happen within a minute does not wait for it.
+            names = {job.queue for job in JOBS.values()} if queues is None else set(queues)
+            shares = [sorted(share) for share in (names - {UPDATES}, names & {UPDATES}) if share]
+            workers = [
+                asyncio.create_task(app.run_worker_async(install_signal_handlers=False, concurrency=1, queues=share))
+                for share in shares
+            ]
             waiting = asyncio.create_task((stop or asyncio.Event()).wait())
+            tasks = [rescue, *workers, waiting]
             try:
-                await asyncio.wait({rescue, worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (rescue, worker, waiting):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(rescue, worker, waiting, return_exceptions=True)
-            for task in (worker, rescue):
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in (*workers, rescue):
                 if task.done() and not task.cancelled() and (error := task.exception()):
                     raise error
 
@@ -118,11 +129,12 @@ class Schedule:
             await app.run_worker_async(install_signal_handlers=False, wait=False, concurrency=1)
 
     async def _rescue(self, app: procrastinate.App) -> None:
-        """Give jobs whose worker died (no heartbeat for 30 s) to another."""
+        """Give jobs whose worker died (no heartbeat for 30 s) to another; forget the minute's jobs that succeeded."""
         while True:
             for job in await app.job_manager.get_stalled_jobs():
                 log.warning("job %s %s: its worker died; it runs again", job.id, job.task_name)
                 await app.job_manager.retry_job(job)
+            await app.job_manager.delete_old_jobs(nb_hours=0, queue=UPDATES)
             await asyncio.sleep(RESCUE_EVERY_S)
 
     def _connection(self) -> dict[str, Any]:

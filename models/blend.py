@@ -21,13 +21,8 @@ from numpy.typing import NDArray
 from core.errors import ArtifactCorrupt, ConfigurationError, InvalidRequest
 from core.progress import Reporter, Silent
 from features.interactions import IdTable, Interactions
-from models.als import ALS
 from models.blend_weights import Learned, learn_weights
-from models.content_similarity import ContentSimilarity
-from models.graph import Graph
 from models.item_text import Texts, fit_with_texts
-from models.linear import Linear
-from models.popularity import Popularity
 from models.protocols import Split, held_out_share, leave_last_out, time_split
 from models.recommender import (
     Mask,
@@ -35,18 +30,14 @@ from models.recommender import (
     Recommender,
     UserBatch,
     check_shape,
+    knowing,
     load_model,
     ragged_top_k,
     save_model,
     strongest_terms,
     top_k,
 )
-from models.repeat import Repeat
-from models.transitions import Transitions
 
-MEMBERS: dict[str, type[Recommender]] = {
-    kind.name: kind for kind in (Popularity, Transitions, Linear, Graph, Repeat, ContentSimilarity, ALS)
-}
 Validation = Literal["time", "leave-last-out", "held-out"]
 
 
@@ -77,7 +68,10 @@ class BlendConfig:
 
 @dataclass(frozen=True)
 class Blend:
-    """`models`, one a member, and `weights` (members,) float32. Its items are those of any of them."""
+    """`models`, one a member, and `weights` (members,) float32. Its items are those of any of them.
+
+    `trained` (n_items,) bool: not those added by `with_items`, which are standardised only where they are spoken of; None: all.
+    """
 
     name: ClassVar[str] = "blend"
     config_type: ClassVar[type[BlendConfig]] = BlendConfig
@@ -88,6 +82,7 @@ class Blend:
     trained_until_s: float
     models: tuple[Recommender, ...]
     weights: NDArray[np.float32]
+    trained: Mask | None = None
 
     @classmethod
     def fit(
@@ -128,8 +123,16 @@ class Blend:
 
     def learned(self, split: Split, seed: int = 0, reporter: Reporter | None = None) -> Learned:
         """The weights that suit the models best on `split`, which none of them may have been fitted on."""
-        config = self.config
-        return learn_weights(self.parts, self.item_ids, split, config.cutoff, config.cases, seed, reporter or Silent())
+        config, whole = self.config, self.with_items(split.record.item_ids)
+        return learn_weights(
+            whole.parts, whole.item_ids, split, config.cutoff, config.cases, seed, reporter or Silent()
+        )
+
+    def with_items(self, item_ids: NDArray[np.object_]) -> Self:
+        """The members that can name items not trained on may: see models.recommender.OpenRecommender."""
+        models = [knowing(model, item_ids) for model in self.models]
+        grown = self.of(models, replace(self.config, weights=tuple(self.weights.tolist())))
+        return replace(grown, config=self.config, trained=IdTable(self.item_ids).rows(grown.item_ids) >= 0)
 
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
         """(B, n_items) float32, -inf for what no member with a weight speaks for."""
@@ -138,13 +141,13 @@ class Blend:
         for at in np.flatnonzero(self.weights):
             scores = self._of_member(int(at), users)
             spoken |= scores > -np.inf
-            total += self.weights[at] * standardised(scores)
+            total += self.weights[at] * standardised(scores, self.trained)
         total[~spoken] = -np.inf
         return total
 
     def parts(self, users: UserBatch) -> list[NDArray[np.float32]]:
         """What is summed in `scores`, before the weights: (B, n_items) float32 of each member."""
-        return [standardised(self._of_member(at, users)) for at in range(len(self.models))]
+        return [standardised(self._of_member(at, users), self.trained) for at in range(len(self.models))]
 
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """See models.recommender.Recommender."""
@@ -197,9 +200,10 @@ class Blend:
         saved = load_model(folder, cls.name, ("weights",))
         config = saved.config_as(BlendConfig)
         check_shape(folder, saved.arrays["weights"], len(config.members))
-        if unknown := [member.name for member in config.members if member.name not in MEMBERS]:
+        kinds = member_kinds()
+        if unknown := [member.name for member in config.members if member.name not in kinds]:
             raise ArtifactCorrupt(f"{folder}: no model is named {unknown[0]!r}; train and publish the model again")
-        models = [MEMBERS[m.name].load(folder / f"member-{at}") for at, m in enumerate(config.members)]
+        models = [kinds[m.name].load(folder / f"member-{at}") for at, m in enumerate(config.members)]
         found = cls.of(models, config)
         if not np.array_equal(found.item_ids, saved.item_ids):
             raise ArtifactCorrupt(f"{folder}: the members have other items than the blend; train and publish it again")
@@ -229,32 +233,58 @@ class Blend:
         return spread
 
 
-def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(B, n) float32 of mean 0 and deviation 1 in each row; -inf counts as 0, or as the lowest where that is below."""
+def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:
+    """(B, n) float32 of mean 0 and deviation 1 in each row; -inf counts as 0, or as the lowest where that is below.
+
+    With `trained` (n,), mean and deviation are those of the items in it and of the others that are spoken of; the rest is
+    as low as the lowest of these.
+    """
     spoken = scores > -np.inf
-    lowest = np.min(scores, axis=1, initial=0, where=spoken)
-    filled = np.where(spoken, scores, lowest[:, None])
-    centred = filled - filled.mean(axis=1, keepdims=True)
-    deviation = centred.std(axis=1, keepdims=True)
-    found: NDArray[np.float32] = centred / np.where(deviation > 0, deviation, 1)
+    found: NDArray[np.float32] = np.where(spoken, scores, np.float32(0))
+    lowest = found.min(axis=1, keepdims=True, initial=0)
+    if (lowest < 0).any():
+        np.copyto(found, lowest, where=~spoken)
+    if trained is None or trained.all():
+        found -= found.mean(axis=1, keepdims=True)
+        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True))
+    else:
+        counted = spoken | trained
+        found = np.where(counted, found, found.min(axis=1, keepdims=True, initial=np.inf, where=counted))
+        found -= found.mean(axis=1, keepdims=True, where=counted)
+        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True, where=counted))
+    found /= np.where(deviation > 0, deviation, 1)
     return found
+
+
+def member_kinds() -> dict[str, type[Recommender]]:
+    """Every registered model but the blend itself, by name."""
+    from models import RECOMMENDERS  # here, for the registry holds the blend too
+
+    return {name: kind for name, kind in RECOMMENDERS.items() if kind is not Blend}
+
+
+def member_config(member: Member) -> Any:
+    """A member's whole configuration. Raises ConfigurationError where it does not exist, or is set up wrongly."""
+    kinds = member_kinds()
+    if member.name not in kinds:
+        raise ConfigurationError(f"a blend has no member {member.name!r}; choose from {', '.join(kinds)}")
+    try:
+        found = msgspec.convert(member.config, kinds[member.name].config_type)
+        return replace(found)  # msgspec leaves defaults to the class, where `to_builtins` does not see them
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"member {member.name}: {error}") from error
 
 
 def fit_members(
     members: Sequence[Member], data: Interactions, seed: int, reporter: Reporter, texts: Texts | None = None
 ) -> list[Recommender]:
     """Fit each member. Raises ConfigurationError for one that does not exist or whose configuration is not its own."""
-    fitted = []
-    for member in members:
-        if member.name not in MEMBERS:
-            raise ConfigurationError(f"a blend has no member {member.name!r}; choose from {', '.join(MEMBERS)}")
-        kind = MEMBERS[member.name]
-        try:
-            config = msgspec.convert(member.config, kind.config_type)
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"member {member.name}: {error}") from error
-        fitted.append(fit_with_texts(kind, data, config, seed, reporter, texts))
-    return fitted
+    configs = [member_config(member) for member in members]
+    kinds = member_kinds()
+    return [
+        fit_with_texts(kinds[member.name], data, config, seed, reporter, texts)
+        for member, config in zip(members, configs, strict=True)
+    ]
 
 
 def validation_split(data: Interactions, config: BlendConfig) -> Split | None:

@@ -214,7 +214,6 @@ def _on_neighbours(
     n = gram.shape[0]
     by_column = cross.tocsc()
     scale = 1 / np.sqrt(gram.diagonal() + penalty)
-    slot = np.full(n, -1, np.int32)
     for at in range(0, n, COLUMNS_AT_ONCE):
         rows, columns, entries = [], [], []
         for column in range(at, min(at + COLUMNS_AT_ONCE, n)):
@@ -223,7 +222,7 @@ def _on_neighbours(
             if len(near) > config.support:
                 best = np.argpartition(-value * scale[near], config.support)[: config.support]
                 near, value = near[best], value[best]
-            system = _part(gram, near, slot)
+            system = gram[near][:, near].toarray()
             if words.nnz:
                 system += (words[near] @ words[near].T).toarray()
                 value = value + (words[near] @ words[column].T).toarray().ravel()
@@ -234,17 +233,3 @@ def _on_neighbours(
         place = (np.concatenate(rows), np.concatenate(columns))
         shape = (n, min(COLUMNS_AT_ONCE, n - at))
         yield sparse.csr_matrix((np.concatenate(entries).astype(np.float32), place), shape=shape)
-
-
-def _part(matrix: sparse.csr_matrix, rows: NDArray[np.int32], slot: NDArray[np.int32]) -> NDArray[np.float32]:
-    """(m, m) float32: matrix[rows][:, rows], dense. `slot` (n,) is scratch, -1 throughout before and after."""
-    slot[rows] = np.arange(len(rows))
-    low, size = matrix.indptr[rows], np.diff(matrix.indptr)[rows]
-    ends = np.cumsum(size)
-    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(low - (ends - size), size)
-    column = slot[matrix.indices[at]]
-    inside = column >= 0
-    found = np.zeros((len(rows), len(rows)), np.float32)
-    found[np.repeat(np.arange(len(rows)), size)[inside], column[inside]] = matrix.data[at[inside]]
-    slot[rows] = -1
-    return found

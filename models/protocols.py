@@ -49,7 +49,8 @@ class Split:
     def users(self, part: slice, item_rows: NDArray[np.int32], user_rows: NDArray[np.int32]) -> UserBatch:
         """The cases of `part` as a model sees them.
 
-        `item_rows` (record.n_items,) and `user_rows` (record.n_users,) are the model's rows, -1 for what it does not know.
+        `item_rows` (record.n_items,) and `user_rows` (record.n_users,) are the model's rows, -1 for what it does not know:
+        such items are left out. A model that can use items it was not trained on is given rows for them first (`knowing`).
         """
         start, end = self.start[part], self.end[part]
         indptr = np.concatenate([[0], np.cumsum(end - start)]).astype(np.int64)
@@ -162,11 +163,21 @@ def leave_last_out(data: Interactions, stage: Stage = "test", mask_seen: bool = 
 
 
 def given_split(data: Interactions, users: list[str], items: list[str], mask_seen: bool = True) -> Split:
-    """Targets as pairs of ids: one case for each user with a target; the whole of `data` is trained on and is the input."""
+    """Targets as pairs of ids: one case for each user with a target; the whole of `data` is trained on and is the input.
+
+    Raises InvalidRequest for a target whose user has no interactions, or, where these are masked, has it already.
+    """
     record = data.positives()
     user_ix, target_ix = record.users.rows(users), record.items.rows(items)
     if np.any(user_ix < 0):
         raise InvalidRequest(f"test user {users[int(np.argmin(user_ix))]!r} has no interactions to be recommended from")
+    pairs = record.user_ix.astype(np.int64) * record.n_items + record.item_ix
+    had = (target_ix >= 0) & np.isin(user_ix.astype(np.int64) * record.n_items + target_ix, pairs)
+    if mask_seen and had.any():
+        raise InvalidRequest(
+            f"{np.count_nonzero(had):,} of the {len(had):,} targets are in their users' histories, which are masked and "
+            "trained on: take them out of one of the two, or set mask_seen = false"
+        )
     return _one_case_a_user("given", "test", data, record, user_ix, target_ix, mask_seen)
 
 

@@ -23,6 +23,8 @@ History = tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32]]
 Mask = NDArray[np.bool_]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
+COLUMNS_A_BLOCK = 32
+
 
 @dataclass(frozen=True)
 class UserBatch:
@@ -175,6 +177,19 @@ class VectorRecommender(Recommender, Protocol):
         """(B, d) float32; all zeros where the history is empty."""
 
 
+@runtime_checkable
+class OpenRecommender(Recommender, Protocol):
+    """A recommender that can also name items it was not trained on, where a user's own history holds them."""
+
+    def with_items(self, item_ids: NDArray[np.object_]) -> Self:
+        """The same model with a row for each of `item_ids` as well; what it says of other users and items stays as it was."""
+
+
+def knowing(model: Recommender, item_ids: NDArray[np.object_]) -> Recommender:
+    """`model` with rows for `item_ids` where it can make use of them, else as it is."""
+    return model.with_items(item_ids) if isinstance(model, OpenRecommender) else model
+
+
 def top_k(scores: NDArray[np.float32], k: int, exclude: Mask | None = None) -> Ranked:
     """The k best columns of each row of `scores` (B, n): rows (B, k) int32 and scores (B, k) float32, best first.
 
@@ -187,10 +202,25 @@ def top_k(scores: NDArray[np.float32], k: int, exclude: Mask | None = None) -> R
     usable = np.where(np.isnan(scores), np.float32(-np.inf), scores)
     if exclude is not None:
         usable = np.where(exclude, np.float32(-np.inf), usable)
-    edge = np.partition(usable, n - width, axis=1)[:, n - width, None]  # (B, 1) the k-th best score
-    reached = np.flatnonzero((usable >= edge) & (usable > -np.inf))  # ties at the edge make more than k a row
+    edge = _edge(usable, width)  # which at least k a row reach
+    above = usable > edge
+    tied = np.flatnonzero((usable == edge) & (edge > -np.inf))  # often nearly all: the first are enough
+    owner = tied // n
+    wanted = np.arange(len(tied)) - np.searchsorted(owner, owner) < (width - above.sum(axis=1))[owner]
+    reached = np.concatenate([np.flatnonzero(above), tied[wanted]])
     row, column = np.divmod(reached, n)
     return ragged_top_k(row, column.astype(np.int32), usable.ravel()[reached], batch, k)
+
+
+def _edge(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """(B, 1): a score that at least k columns of each row reach: the k-th best, in wide rows the k-th best of blocks' best."""
+    blocks = scores.shape[1] // COLUMNS_A_BLOCK
+    if blocks > 4 * k:
+        whole = scores[:, : blocks * COLUMNS_A_BLOCK].reshape(len(scores), blocks, COLUMNS_A_BLOCK)
+        scores = whole.max(axis=2)  # selecting among these is many times faster
+    at = scores.shape[1] - k
+    edge: NDArray[np.float32] = np.partition(scores, at, axis=1)[:, at, None]
+    return edge
 
 
 def ragged_top_k(

@@ -6,7 +6,7 @@ et al. 2014 ("The dynamics of repeat consumption"). An item met several times ad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -83,6 +83,10 @@ class Repeat:
             kept = ~(exclude[column] if exclude.ndim == 1 else exclude[row, column])
             row, column, chance = row[kept], column[kept], chance[kept]
         return ragged_top_k(row, column, chance, len(users), k)
+
+    def with_items(self, item_ids: NDArray[np.object_]) -> Self:
+        """What one had may come again also where nobody had it in training."""
+        return replace(self, item_ids=np.array(sorted({*self.item_ids.tolist(), *item_ids.tolist()}), dtype=np.object_))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """An item returns for its own sake: all padding."""

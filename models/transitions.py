@@ -7,7 +7,6 @@ a share of the reverse direction, and powers of both items' totals taken out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.errors import ArtifactCorrupt
-from core.progress import Reporter, Silent
+from core.progress import Reporter
 from features.interactions import Interactions
 from models.recommender import (
     Mask,
@@ -30,8 +29,9 @@ from models.recommender import (
     save_model,
     strongest_terms,
 )
+from models.step_counts import StepCounts
 
-PAIRS_AT_ONCE = 8_000_000
+ENTRIES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class TransitionsConfig:
 
 @dataclass(frozen=True)
 class Transitions:
-    """`next_items` (n_items, n_items) float32 csr: row i scores what follows item i."""
+    """`next_items` (n_items, n_items) float32 csr: row i scores what follows item i.
+
+    `counts`, what these were made from, is there after fitting and is not saved with the model.
+    """
 
     name: ClassVar[str] = "transitions"
     config_type: ClassVar[type[TransitionsConfig]] = TransitionsConfig
@@ -60,6 +63,7 @@ class Transitions:
     item_ids: NDArray[np.object_]
     trained_until_s: float
     next_items: sparse.csr_matrix
+    counts: StepCounts | None = None
 
     @classmethod
     def fit(
@@ -72,19 +76,17 @@ class Transitions:
         """Count, normalise, keep the strongest. Nothing here is random."""
         config = config or TransitionsConfig()
         kept = positives_to_learn_from(data)
-        counts = sparse.csr_matrix((data.n_items, data.n_items), dtype=np.float32)
-        runs = list(_runs(kept.indptr, config.window))
-        with (reporter or Silent()).task("transitions", len(runs)) as task:
-            for start, stop in runs:
-                counts = counts + _count(kept, start, stop, config)
-                task.advance(note=f"{counts.nnz:,} pairs")
-        if config.reverse_share:
-            counts = (counts + config.reverse_share * counts.T).tocsr()
-        next_items = _strongest(_normalised(counts, config), config.neighbours)
+        counts = StepCounts.of(kept, config.window, config.distance_power, reporter)
+        return cls.of_counts(counts, config, float(kept.time_s.max()))
+
+    @classmethod
+    def of_counts(cls, counts: StepCounts, config: TransitionsConfig, trained_until_s: float) -> Self:
+        """The model of counts made with the window and the distance power of `config`."""
+        next_items = _successors(counts.steps, config)
         if config.repeat:
             next_items = (next_items + _repeats(next_items, config.repeat)).tocsr()
         next_items.sort_indices()
-        return cls(config, data.item_ids, float(kept.time_s.max()), next_items.astype(np.float32))
+        return cls(config, counts.item_ids, trained_until_s, next_items.astype(np.float32), counts)
 
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
         """(B, n_items) float32, -inf where no item of the history leads."""
@@ -157,49 +159,39 @@ class Transitions:
         return sparse.csr_matrix((self._weight(read), read.items, read.indptr), shape=shape) @ self.next_items
 
 
-def _runs(indptr: NDArray[np.int64], window: int) -> Iterator[tuple[int, int]]:
-    """Runs of whole users, as ranges of interactions, that make a bounded number of pairs each."""
-    start = 0
-    while start < indptr[-1]:
-        stop = int(indptr[np.searchsorted(indptr, start + PAIRS_AT_ONCE // window, side="right") - 1])
-        if stop <= start:  # one user longer than a whole run
-            stop = int(indptr[np.searchsorted(indptr, start, side="right")])
-        yield start, stop
-        start = stop
-
-
-def _count(data: Interactions, start: int, stop: int, config: TransitionsConfig) -> sparse.csr_matrix:
-    """(n_items, n_items) float32: the steps within interactions start:stop, whole users."""
-    users, items, weight = data.user_ix[start:stop], data.item_ix[start:stop], data.weight[start:stop]
-    sources, targets, steps = [], [], []
-    for distance in range(1, min(config.window, stop - start - 1) + 1):
-        same = (users[distance:] == users[:-distance]) & (items[distance:] != items[:-distance])
-        sources.append(items[:-distance][same])
-        targets.append(items[distance:][same])
-        steps.append(weight[distance:][same] * np.float32(distance**-config.distance_power))
-    if not sources:
-        return sparse.csr_matrix((data.n_items, data.n_items), dtype=np.float32)
-    triples = (np.concatenate(steps), (np.concatenate(sources), np.concatenate(targets)))
-    return sparse.coo_matrix(triples, shape=(data.n_items, data.n_items), dtype=np.float32).tocsr()
-
-
-def _normalised(counts: sparse.csr_matrix, config: TransitionsConfig) -> sparse.csr_matrix:
-    """Divide out powers of each row's and column's total."""
-    outgoing = np.asarray(counts.sum(axis=1)).ravel()
-    incoming = np.asarray(counts.sum(axis=0)).ravel()
-    left = sparse.diags(np.maximum(outgoing, 1e-6) ** -config.from_power)
-    right = sparse.diags(np.maximum(incoming, 1e-6) ** -config.to_power)
-    return sparse.csr_matrix(left @ counts @ right)
+def _successors(steps: sparse.csr_matrix, config: TransitionsConfig) -> sparse.csr_matrix:
+    """Both directions together, powers of each row's and column's total divided out, the strongest of each row; by blocks of
+    rows, for the whole of it before the strongest are chosen is several times as large as what comes of it.
+    """
+    share = np.float32(config.reverse_share)
+    outgoing, incoming = np.asarray(steps.sum(axis=1)).ravel(), np.asarray(steps.sum(axis=0)).ravel()
+    left = np.maximum(outgoing + share * incoming, 1e-6) ** -config.from_power
+    right = np.maximum(incoming + share * outgoing, 1e-6) ** -config.to_power
+    back = steps.T.tocsr() if share else steps
+    filled = steps.indptr.astype(np.int64) + (back.indptr if share else 0)
+    parts, at, n = [], 0, steps.shape[0]
+    while at < n:
+        until = max(at + 1, int(np.searchsorted(filled, filled[at] + ENTRIES_AT_ONCE)))
+        block = steps[at:until] + share * back[at:until] if share else steps[at:until]
+        rows = np.repeat(left[at:until], np.diff(block.indptr))
+        block.data = (block.data * rows * right[block.indices]).astype(np.float32)
+        parts.append(_strongest(block, config.neighbours))
+        at = until
+    return sparse.vstack(parts, format="csr") if parts else steps
 
 
 def _strongest(matrix: sparse.csr_matrix, n: int) -> sparse.csr_matrix:
     """The n largest entries of each row; of equal ones those of lower column."""
     matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((-matrix.data, row))  # stable, so equal entries stay in column order
-    place = np.arange(len(order)) - matrix.indptr[row]  # rows keep their extent under the sort
-    kept = order[place < n]
-    return sparse.csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
+    size = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(size), dtype=np.int32), size)
+    kept = size[row] <= n
+    long = np.flatnonzero(~kept)
+    order = long[np.lexsort((-matrix.data[long], row[long]))]  # stable, so equal entries stay in column order
+    place = np.arange(len(order)) - np.searchsorted(row[order], row[order])
+    kept[order[place < n]] = True
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(size, n))])
+    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def _repeats(next_items: sparse.csr_matrix, weight: float) -> sparse.dia_matrix:

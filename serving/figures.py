@@ -86,7 +86,8 @@ def user(service: Service, user_id: str) -> dict[str, Any]:
     return {
         "title": f"User {user_id}", "user": user_id,
         "attributes": attributes or {}, "history": past.events[:SHOWN_HISTORY], "known": past.known,
-        "touched": len(past.seen), "interactions": interactions, "answer": answer, "view": view, "name_of": lambda item: _name(view, item),
+        "touched": len(past.seen), "interactions": interactions,
+        "answer": answer, "view": view, "name_of": lambda item: _name(view, item),
     }  # fmt: skip
 
 

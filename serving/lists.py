@@ -15,7 +15,7 @@ from serving.histories import Past
 from serving.pipeline import LEAST_POOL, POOL, Pipeline, backfill, described, label, taking_part, versions_of
 from serving.query import Ask, Candidates, Query
 from serving.shapes import ItemList, Reason
-from serving.sources import LADDER, latest, merge, ranked, trending
+from serving.sources import LADDER, latest, merge, ranked, trending, turns
 
 Listing = Literal["popular", "trending", "latest"]
 
@@ -57,13 +57,17 @@ def similar(pipeline: Pipeline, item: str, limit: int, category: str | None) -> 
 
 
 def _neighbours(query: Query, row: int, exclude: Mask, k: int) -> list[Candidates]:
-    lists = []
-    for name, served in query.models.items():
-        item_ix = served.items.row(query.view.ids[row])
-        if item_ix >= 0:
-            found, _ = served.model.similar(np.array([item_ix], np.int32), k, exclude[served.rows])
-            lists.append(ranked(name, served.rows[found[0][found[0] >= 0]]))
-    return [one for one in lists if len(one)]
+    for names in turns(query.models):
+        lists = []
+        for name in names:
+            served = query.models[name]
+            item_ix = served.items.row(query.view.ids[row])
+            if item_ix >= 0:
+                found, _ = served.model.similar(np.array([item_ix], np.int32), k, exclude[served.rows])
+                lists.append(ranked(name, served.rows[found[0][found[0] >= 0]]))
+        if any(map(len, lists)):
+            return [one for one in lists if len(one)]
+    return []
 
 
 def _same_category(query: Query, row: int, allowed: Mask, close: Candidates) -> Candidates:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import cast
 
+import msgspec
 import numpy as np
 
 from core.errors import ArtifactCorrupt, HeadwaterError, Unavailable
@@ -24,6 +25,7 @@ from core.store.versions import ModelVersion
 from core.telemetry import MODEL_AGE_SECONDS, MODEL_REFUSED, MODEL_VERSION
 from features.interactions import IdTable
 from models import RECOMMENDERS
+from models.blend import Blend, member_config
 from models.index import INDEX_FILE, VectorIndex
 from models.popularity import Popularity
 from models.recommender import Recommender, UserBatch, VectorRecommender
@@ -33,18 +35,23 @@ log = logging.getLogger(__name__)
 
 POLL_EVERY_S = 1.0
 METRIC = "ndcg@10"
+ITEM_TO_ITEM = frozenset({"transitions", "linear", "content", "repeat"})  # a history is a list of items to them
 LEAST_WEIGHT = 0.01  # of a model that was never measured, or found to be hopeless
 
 
 @dataclass(frozen=True)
 class Served:
-    """A loaded model. `rows` (n_items,) int32 are the catalogue's rows of its items; `index` searches its item vectors."""
+    """A loaded model. `rows` (n_items,) int32 are the catalogue's rows of its items; `index` searches its item vectors.
+
+    `members` are the live versions, by name, that a blend asks in place of those it was published with.
+    """
 
     version: ModelVersion
     model: Recommender
     items: IdTable
     rows: Rows
     index: VectorIndex | None = None
+    members: Mapping[str, ModelVersion] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -53,8 +60,13 @@ class Served:
 
     @cached_property
     def personal(self) -> bool:
-        """Whether it places the user in a space of its own, rather than walking from item to item."""
-        return isinstance(self.model, VectorRecommender)
+        """Whether it looks at the user as a whole, rather than walking from item to item."""
+        return self.version.name not in ITEM_TO_ITEM
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The versions that speak when it is asked: its own, and those of live members."""
+        return {self.version.name: self.label, **{name: f"v{one.version}" for name, one in self.members.items()}}
 
     def recommend(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
         """Catalogue rows of the best k items, best first, for a batch of one; `allowed` (n_items,) narrows the search itself."""
@@ -106,10 +118,11 @@ class LiveModels:
             live = self._registry.live()
             for name in self.served.keys() - live.keys():
                 self._swap(name, None)
-            for name, version in live.items():
+            for name, version in sorted(live.items(), key=lambda one: one[0] == Blend.name):  # after its members
                 served = self.served.get(name)
                 if (served is None or served.version.version != version.version) and not self.refused(version):
                     self._take(version)
+            self._renew_blend()
             self._measure()
 
     def refused(self, version: ModelVersion) -> bool:
@@ -145,7 +158,39 @@ class LiveModels:
         rows = self._catalogue.rows_for(model.item_ids.tolist())
         served = Served(version, model, IdTable(model.item_ids), rows, _index(folder, model))
         _warm(served)
-        return served
+        return served if not isinstance(model, Blend) else self._with_members(served)
+
+    def _renew_blend(self) -> None:
+        """Let the served blend ask the live versions of its members: what they have learned since, it knows as well."""
+        blend = self.served.get(Blend.name)
+        if blend is None or self._members(blend) == blend.members:
+            return
+        try:
+            renewed = self._with_members(blend)
+            _warm(renewed)
+        except HeadwaterError as error:
+            log.warning("%s %s keeps the members that it has: %s", Blend.name, blend.label, error)
+        else:
+            self._swap(Blend.name, renewed)
+
+    def _members(self, blend: Served) -> dict[str, ModelVersion]:
+        """Live and loaded versions with the very configuration of a member."""
+        wanted = {one.name: msgspec.to_builtins(member_config(one)) for one in cast(Blend, blend.model).config.members}
+        live = {name: self.served[name].version for name in wanted if name in self.served}
+        return {name: version for name, version in live.items() if version.config == wanted[name]}
+
+    def _with_members(self, blend: Served) -> Served:
+        members = self._members(blend)
+        if blend.members.keys() - members.keys():
+            blend = self._load(blend.version)  # for the members of its own
+        own = cast(Blend, blend.model)
+        names = [one.name for one in own.config.members]
+        models = [
+            self.served[name].model if name in members else model for name, model in zip(names, own.models, strict=True)
+        ]
+        model = Blend.of(models, own.config)
+        rows = self._catalogue.rows_for(model.item_ids.tolist())
+        return Served(blend.version, model, IdTable(model.item_ids), rows, members=members)
 
     def _swap(self, name: str, served: Served | None) -> None:
         others = {one: self.served[one] for one in self.served if one != name}

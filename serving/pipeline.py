@@ -46,7 +46,7 @@ class Pipeline:
         query = self.query(ask, self.histories.read(ask.user) if ask.user is not None else Past())
         # what every filter allows, so that each source searches inside it
         allowed = filters.allowed(query)
-        # sources: each model that reads histories gives its best
+        # sources: the blend gives its best, or, where there is none, each model that reads histories
         found = from_models(query, allowed, max(LEAST_POOL, POOL * ask.limit))
         # merge: one list, the better model counting more
         merged = merge(found, query.models)
@@ -124,9 +124,12 @@ def label(query: Query, part: Set[str]) -> str | None:
 
 
 def versions_of(query: Query, part: Set[str]) -> dict[str, str]:
-    """Which version of each model took part."""
+    """Which version of each model took part, those that a blend asks included."""
     names = {POPULARITY if name in ("popular", "trending") else name for name in part}
-    return {name: served.label for name, served in query.models.items() if name in names}
+    labels: dict[str, str] = {}
+    for name, served in query.models.items():
+        labels |= served.labels if name in names else {}
+    return labels
 
 
 def _took_ms(began: float) -> float:

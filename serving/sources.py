@@ -14,15 +14,28 @@ from serving.live import Served
 from serving.query import Candidates, Query, Source
 
 POPULARITY = "popularity"
+BLEND = "blend"
 RANK_OFFSET = 10.0  # how much being first counts against being second when lists are merged
 
 
 def from_models(query: Query, allowed: Mask, k: int) -> list[Candidates]:
-    """One list from every model that reads histories, when there is one to read; best first."""
+    """One list from every model that reads histories, when there is one to read; best first.
+
+    A blend stands in for all of them: the others are asked only where there is none, or it has nothing to say.
+    """
     if not query.events:
         return []
-    personal = [served for name, served in query.models.items() if name != POPULARITY]
-    return [found for served in personal if len(found := _asked(served, query, allowed, k))]
+    for names in turns(query.models):
+        lists = [found for name in names if len(found := _asked(query.models[name], query, allowed, k))]
+        if lists:
+            return lists
+    return []
+
+
+def turns(models: Mapping[str, Served]) -> list[list[str]]:
+    """Names of the models that read histories, in the turns in which they are asked: the blend, then all others."""
+    others = [name for name in models if name not in (POPULARITY, BLEND)]
+    return [[BLEND], others] if BLEND in models else [others]
 
 
 def _asked(served: Served, query: Query, allowed: Mask, k: int) -> Candidates:

@@ -1,21 +1,17 @@
-"""`headwater train | evaluate | promote | rollback`."""
+"""`headwater train | promote | rollback`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.progress import Terminal
 from headwater.terminal import Json, console, opened, print_json
-from jobs.train import METRICS, Trained, evaluate_own
+from jobs.train import Trained
 from jobs.train import train as train_models
 from models import RECOMMENDERS
-from models.evaluation import evaluate as evaluate_on
 from models.evaluation import table
-from models.protocols import read_protocol, split_folder
 
 NAMES = ", ".join(RECOMMENDERS)
 
@@ -23,7 +19,8 @@ NAMES = ", ".join(RECOMMENDERS)
 def train(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(help=f"Models to train: {NAMES}. All when none is named.")
+        list[str] | None,
+        typer.Argument(help=f"Models to train: {NAMES}. Without names: those of HEADWATER_TRAIN_MODELS."),
     ] = None,
     until: Annotated[datetime | None, typer.Option(help="Leave out what happened from this time (UTC) on.")] = None,
     seed: Annotated[int, typer.Option(help="The same data and seed give the same model.")] = 0,
@@ -31,11 +28,12 @@ def train(
 ) -> None:
     """Train models on what has been ingested; those that pass the gate go live.
 
-    snapshot -> fit -> evaluate on a time split -> gate -> publish. A running server picks the new version up by itself.
+    snapshot -> fit -> evaluate on a time split -> gate -> publish. A running server picks the new version up by itself. Killed
+    and run again, a model that keeps checkpoints goes on from the last one.
     """
     with opened(ctx.obj) as context:
         moment = until.replace(tzinfo=UTC) if until is not None and until.tzinfo is None else until
-        trained = train_models(names or list(RECOMMENDERS), context, seed=seed, until=moment)
+        trained = train_models(names or context.settings.models_to_train, context, seed=seed, until=moment)
     if json:
         print_json([_document(one) for one in trained])
     else:
@@ -52,41 +50,6 @@ def print_trained(trained: list[Trained]) -> None:
         console.print(
             f"{one.version.name} v{one.version.version} {mark}, trained in {one.fit_s:.1f} s: {one.verdict.reason}"
         )
-
-
-def evaluate(
-    ctx: typer.Context,
-    data: Annotated[
-        Path | None, typer.Option(help="A folder with interactions.csv.gz and protocol.toml.", file_okay=False)
-    ] = None,
-    models: Annotated[str, typer.Option(help=f"Comma-separated: {NAMES}.")] = ",".join(RECOMMENDERS),
-    seed: int = 0,
-    json: Json = False,
-) -> None:
-    """How good are the models? On the project's own events by time, or on a data set with published figures.
-
-    Full ranking over every item, ties against the model, 95% bootstrap intervals. Models are fitted on the training
-    part only; nothing is published.
-    """
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    unknown = [name for name in names if name not in RECOMMENDERS]
-    if unknown or not names:
-        raise typer.BadParameter(f"choose from {NAMES}", param_hint="--models")
-    published: tuple[dict[str, object], ...] = ()
-    if data is None:
-        with opened(ctx.obj) as context:
-            rows = evaluate_own(names, context, seed)
-        metrics: tuple[str, ...] = METRICS
-    else:
-        protocol = read_protocol(data)
-        metrics, published = protocol.metrics, protocol.published
-        rows = evaluate_on(
-            {name: RECOMMENDERS[name].fit for name in names}, split_folder(data), metrics, seed, Terminal()
-        )
-    if json:
-        print_json({"metrics": metrics, "models": [row.as_json() for row in rows], "published": published})
-    else:
-        console.print(table(rows, published))
 
 
 def promote(ctx: typer.Context, name: str, version: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from core.errors import Conflict, NotFound
 from core.settings import Settings
 from core.store import open_store
 from jobs.context import JobContext, job_context
-from jobs.schedule import JOBS, Job, Schedule
+from jobs.schedule import JOBS, UPDATES, Job, Schedule
 from tests.streams import Writer, habits
 
 
@@ -116,3 +117,47 @@ def test_a_job_whose_worker_died_runs_again(context: JobContext) -> None:
     asyncio.run(rescue())
     (run,) = [one for one in schedule.history() if one.id == number]
     assert run.status == "succeeded"
+
+
+def test_a_training_that_takes_its_time_does_not_hold_up_the_updates_whose_successes_leave_no_trace(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, updated = threading.Event(), threading.Event()
+
+    def train_slowly(_context: JobContext) -> bool:
+        training.set()
+        return updated.wait(60)
+
+    monkeypatch.setitem(JOBS, "train", Job(train_slowly, ""))
+    monkeypatch.setitem(JOBS, "update", Job(lambda _context: updated.set(), "", queue=UPDATES))
+    monkeypatch.setattr("jobs.schedule.RESCUE_EVERY_S", 0.1)
+    for name in JOBS.keys() - {"train", "update"}:
+        monkeypatch.delitem(JOBS, name)
+    schedule = Schedule(context)
+    schedule.run_now("train")
+
+    async def both() -> None:
+        stop = asyncio.Event()
+        run = asyncio.create_task(schedule.run(stop))
+        assert await asyncio.to_thread(training.wait, 30)
+        schedule.run_now("update")
+        assert await asyncio.to_thread(updated.wait, 30)
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if [(one.name, one.status) for one in schedule.history()] == [("train", "succeeded")]:
+                break
+        stop.set()
+        await run
+
+    asyncio.run(both())
+    assert [(one.name, one.status) for one in schedule.history()] == [("train", "succeeded")]
+
+
+def test_the_light_training_is_of_the_models_that_the_settings_name(context: JobContext) -> None:
+    Writer(context.store).write(habits(users=20, items=10, length=10))
+    schedule = Schedule(context)
+    schedule.run_now("train-light")
+    schedule.run_now("update")
+    asyncio.run(schedule.run_due())
+    assert {one.name for one in context.registry.versions()} == {"popularity", "transitions"}
+    assert {one.status for one in schedule.history()} == {"succeeded"}

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import pytest
 
+import jobs.train
 from core.errors import Conflict, GateRefused, NotFound
 from core.settings import Settings
 from core.store import open_store
+from features.interactions import Interactions
+from features.snapshot import take_snapshot
 from jobs.context import JobContext, job_context
+from jobs.fitting import bounded, config_of
 from jobs.train import evaluate_own, train
 from models import RECOMMENDERS
+from models.blend import Blend
+from models.evaluation import Row
 from models.index import INDEX_FILE
+from models.protocols import time_split
 from models.recommender import UserBatch
+from models.transitions import Transitions
 from tests.streams import EPOCH, Writer, habits, view
 
 
@@ -26,7 +37,7 @@ def context(settings: Settings) -> Iterator[JobContext]:
 
 def test_walkers_are_learned_and_the_models_go_live(context: JobContext) -> None:
     Writer(context.store).write(habits(users=60, items=40, length=20))
-    trained = {one.version.name: one for one in train(list(RECOMMENDERS), context)}
+    trained = {one.version.name: one for one in train(context.settings.models_to_train, context)}
     assert {name for name, one in trained.items() if one.version.state == "live"} >= {"popularity", "transitions"}
     live = context.registry.live()["transitions"]
     folder = context.registry.open(live)
@@ -61,6 +72,85 @@ def test_a_refused_model_is_recorded_with_its_figures_and_does_not_serve(context
         context.registry.promote("transitions", trained["transitions"].version.version, "by hand")
 
 
+@dataclass(frozen=True)
+class Faulty(Transitions):
+    """Transitions that went wrong in training, as `harm` says; they do well before the split's cut."""
+
+    harm: ClassVar[str] = ""
+
+    @classmethod
+    def fit(cls, data: Interactions, *args: Any, **kwargs: Any) -> Self:
+        fitted = super().fit(data, *args, **kwargs)
+        whole = data.n_items == 40 and len(data) == 60 * 20
+        factor = {"broken": np.nan, "empty": 0.0}.get(cls.harm, 1.0) if whole else 1.0
+        return replace(fitted, next_items=fitted.next_items * np.float32(factor))
+
+
+@pytest.mark.parametrize("harm", ["broken", "empty"])
+def test_a_model_that_went_wrong_is_refused_recorded_with_its_figures_and_the_one_before_serves(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    Writer(context.store).write(habits(users=60, items=40, length=20))
+    (good,) = train(["transitions"], context)
+    monkeypatch.setitem(RECOMMENDERS, "transitions", Faulty)
+    monkeypatch.setattr(Faulty, "harm", harm)
+    (found,) = train(["transitions"], context)
+    assert found.version.state == "refused"
+    assert found.version.verdict.startswith(harm)
+    assert found.version.metrics["metrics"]["ndcg@10"] > 0
+    assert context.registry.live()["transitions"] == good.version
+
+
+def test_figures_that_are_no_numbers_are_recorded_as_missing(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writer(context.store).write(habits(users=60, items=40, length=20))
+    measured = jobs.train.evaluate
+
+    def broken(models: Any, *args: Any) -> list[Row]:
+        rows = measured(models, *args)
+        return [replace(one, metrics=dict.fromkeys(one.metrics, np.nan)) for one in rows]
+
+    monkeypatch.setattr(jobs.train, "evaluate", broken)
+    (found,) = train(["transitions"], context)
+    assert found.version.state == "refused"
+    assert "nan" in found.version.verdict
+    assert found.version.metrics["metrics"] == {"hr@10": None, "ndcg@10": None}
+
+
+def test_the_blend_is_judged_with_weights_it_learned_before_the_cut_and_stored_with_members_that_have_any(
+    context: JobContext,
+) -> None:
+    Writer(context.store).write(habits(users=60, items=40, length=20))
+    trained = {one.version.name: one for one in train(["blend", "transitions", "popularity"], context)}
+    assert list(trained) == ["popularity", "transitions", "blend"]
+    version = trained["blend"].version
+    weights, members = version.config["weights"], version.config["members"]
+    assert len(weights) == len(members) > 0
+    assert all(weight > 0 for weight in weights)
+    assert "transitions" in {member["name"] for member in members}
+    blend = RECOMMENDERS["blend"].load(context.registry.open(version))
+    assert blend.config.weights == tuple(weights)
+    if version.state == "refused":  # everyone walks alike, so nothing can be ahead of transitions
+        assert "transitions, which it would replace" in version.verdict
+    data = jobs.train.read(take_snapshot(context.store.events, context.artifacts, context.reporter), context)
+    split = time_split(data)
+    learned = Blend.fit(split.train, config_of("blend", context))
+    used = [weight for weight in learned.config.weights if weight > 0]
+    assert weights == pytest.approx(used)
+
+
+def test_what_is_trained_by_default_are_members_of_the_blend(context: JobContext) -> None:
+    settings = {name: getattr(context.settings, name) for name in Settings.__struct_fields__}
+    more = replace(
+        context, settings=Settings(**{**settings, "train_models": "popularity,als,blend,graph", "device": "cpu"})
+    )
+    members = {member.name: member.config for member in config_of("blend", more).members}
+    assert members["als"] == {"device": "cpu"}
+    assert members["graph"] == {}
+    assert {"transitions", "linear"} <= members.keys()
+
+
 def test_until_leaves_out_what_came_later(context: JobContext) -> None:
     Writer(context.store).write([*habits(users=20, items=10, length=10), view(5000, "u1", "tomorrow")])
     (trained,) = train(["popularity"], context, until=EPOCH + timedelta(minutes=5000))
@@ -92,3 +182,19 @@ def test_evaluating_on_own_events_publishes_nothing(context: JobContext) -> None
     rows = {row.model: row for row in evaluate_own(["popularity", "transitions"], context)}
     assert rows["transitions"].metrics["hr@10"] > rows["popularity"].metrics["hr@10"]
     assert context.store.versions.versions() == []
+
+
+def test_a_sample_of_cases_is_asked_where_all_would_take_too_long(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writer(context.store).write(habits(users=60, items=40, length=20))
+    data = jobs.train.read(take_snapshot(context.store.events, context.artifacts, context.reporter), context)
+    split = time_split(data)
+    assert bounded(split) is split
+    monkeypatch.setattr("jobs.fitting.FEWEST_CASES", 10)
+    monkeypatch.setattr("jobs.fitting.CELLS", 40 * 25)
+    sample = bounded(split)
+    assert (len(sample), len(sample.target_ix)) == (25, 25)
+    for at in range(25):
+        same = np.flatnonzero((split.user_ix == sample.user_ix[at]) & (split.end == sample.end[at]))
+        assert split.target_ix[same].tolist() == [sample.target_ix[at]]

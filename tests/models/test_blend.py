@@ -209,3 +209,25 @@ def test_with_several_targets_a_case_each_is_ranked_and_none_hides_another():
     board = blend_weights._board(blend.parts, blend.item_ids, split, 10_000, 0, Silent())
     row = evaluate({"transitions": models[0]}, split, ("ndcg@10",))[0]
     assert board.values(np.array([1.0, 0.0]), 10).mean() == pytest.approx(row.metrics["ndcg@10"], abs=0.01)
+
+
+def test_what_members_say_of_trained_items_does_not_change_with_items_that_nobody_speaks_of():
+    scores = np.array([[3, 1, -np.inf, 2], [-1, -2, -3, -4]], np.float32)
+    before = standardised(scores)
+    wider = np.insert(scores, 2, -np.inf, axis=1)
+    trained = np.array([True, True, False, True, True])
+    after = standardised(wider, trained)
+    assert np.allclose(after[:, trained], before, atol=1e-6)
+    assert np.allclose(after[:, 2], before.min(axis=1), atol=1e-6)
+
+
+def test_a_blend_given_items_it_was_not_trained_on_names_them_from_the_history_and_keeps_its_weights():
+    data = Interactions.from_columns([*"aabb"], [*"xyxy"], range(4))
+    blend = Blend.fit(data, BlendConfig((Member("transitions"), Member("repeat")), (0.5, 0.5)))
+    grown = blend.with_items(np.array(["new", "y"], dtype=np.object_))
+    assert grown.item_ids.tolist() == ["new", "x", "y"]
+    assert grown.weights.tolist() == [0.5, 0.5]
+    users = UserBatch.from_histories([(np.array([1, 0]), np.arange(2), np.ones(2))])
+    assert np.isfinite(grown.scores(users)[0, 0])
+    assert grown.recommend(users, 1)[0].tolist() == [[0]]
+    assert grown.scores(UserBatch.from_histories([(np.array([1]), np.zeros(1), np.ones(1))]))[0, 0] == -np.inf

@@ -12,17 +12,35 @@ from core.errors import ArtifactCorrupt, Conflict
 from features.interactions import Interactions
 from models import RECOMMENDERS
 from models.als import ALSConfig
+from models.blend import BlendConfig, Member
+from models.bpr import BPRConfig
+from models.content_similarity import ContentConfig
+from models.graph import GraphConfig
+from models.item_text import fit_with_texts
+from models.linear import LinearConfig
 from models.popularity import PopularityConfig
 from models.recommender import Recommender, UserBatch, VectorRecommender, top_k
+from models.repeat import RepeatConfig
+from models.sequence import SequenceConfig
 from models.transitions import TransitionsConfig
+from models.vae import VAEConfig
 
 CONFIGS: dict[str, Any] = {
     "popularity": PopularityConfig(),
     "transitions": TransitionsConfig(),
-    "als": ALSConfig(factors=8, regularization=0.1),
+    "als": ALSConfig(factors=8, regularization=1.0),
+    "bpr": BPRConfig(factors=8),
+    "vae": VAEConfig("autoencode", dimensions=8, hidden=32, epochs=100, learning_rate=0.02),
+    "linear": LinearConfig(regularization=1.0),
+    "graph": GraphConfig(rank=4),
+    "sequence": SequenceConfig(dimensions=16, length=16, epochs=40, batch_tokens=256, learning_rate=0.02),
+    "content": ContentConfig(),
+    "repeat": RepeatConfig(),
+    "blend": BlendConfig((Member("transitions"), Member("linear")), (0.5, 0.5)),
 }
-PERSONAL = sorted(CONFIGS.keys() - {"popularity"})
+PERSONAL = sorted(CONFIGS.keys() - {"popularity", "repeat"})  # `repeat` names only what the user has
 N = 20
+TEXTS = {f"i{i:02d}": "odd" if i % 2 else "even" for i in range(N)}  # for those that read them
 
 
 def walk(user: int) -> list[int]:
@@ -54,12 +72,12 @@ def seen(*walks: list[int]) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
 def model(request: pytest.FixtureRequest) -> Recommender:
-    return RECOMMENDERS[request.param].fit(checkerboard(), CONFIGS[request.param])
+    return fit_with_texts(RECOMMENDERS[request.param], checkerboard(), CONFIGS[request.param], texts=TEXTS)
 
 
 @pytest.fixture(scope="module", params=PERSONAL)
 def personal(request: pytest.FixtureRequest) -> Recommender:
-    return RECOMMENDERS[request.param].fit(checkerboard(), CONFIGS[request.param])
+    return fit_with_texts(RECOMMENDERS[request.param], checkerboard(), CONFIGS[request.param], texts=TEXTS)
 
 
 def test_every_registered_model_is_tested_here_and_keeps_the_contract(model):
@@ -152,7 +170,7 @@ def test_what_is_lent_is_not_changed(model):
 
 
 def test_the_same_seed_gives_the_same_model(model):
-    again = type(model).fit(checkerboard(), model.config, seed=0)
+    again = fit_with_texts(type(model), checkerboard(), model.config, seed=0, texts=TEXTS)
     users = batch(walk(3), [7])
     assert np.array_equal(model.scores(users), again.scores(users))
 
@@ -231,7 +249,7 @@ def test_a_saved_model_comes_back_the_same(model, tmp_path):
 
 def test_no_user_is_written_with_a_model(model, tmp_path):
     model.save(tmp_path)
-    assert not any(b"user-" in path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(b"user-" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 FILES = ["model.json", "items.json", "arrays.safetensors"]

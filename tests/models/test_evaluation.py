@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from core.errors import InvalidRequest, NotFound
 from features.interactions import Interactions
 from models import RECOMMENDERS
+from models.blend import Blend, BlendConfig, Member
 from models.evaluation import evaluate, table
 from models.metrics import MISS
 from models.popularity import Popularity
@@ -28,7 +30,8 @@ from models.transitions import Transitions
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 METRICS = ("hr@3", "ndcg@3")
-FITS = {name: model.fit for name, model in RECOMMENDERS.items()}
+FITS = {name: RECOMMENDERS[name].fit for name in ("popularity", "transitions", "repeat", "als")}
+MIXED = partial(Blend.fit, config=BlendConfig((Member("transitions"), Member("repeat")), (0.5, 0.5)))
 
 Columns = tuple[list[str], list[str], list[float]]
 
@@ -65,11 +68,13 @@ def with_future(columns: Columns, from_s: float) -> Interactions:
 def test_a_planted_future_changes_no_metric_of_a_time_split(mask_seen):
     columns = stream()
     plain, planted = Interactions.from_columns(*columns), with_future(columns, from_s=400)
-    before = evaluate(FITS, split_at(plain, 300, 400, mask_seen), METRICS)
-    after = evaluate(FITS, split_at(planted, 300, 400, mask_seen), METRICS)
+    fits = {**FITS, "blend": MIXED}
+    before = evaluate(fits, split_at(plain, 300, 400, mask_seen), METRICS)
+    after = evaluate(fits, split_at(planted, 300, 400, mask_seen), METRICS)
     for one, other in zip(before, after, strict=True):
         assert (one.metrics, one.intervals, one.hits) == (other.metrics, other.intervals, other.hits)
-        assert np.array_equal(one.ranks, other.ranks)
+        assert (one.lists, one.segments) == (other.lists, other.segments)
+        assert np.array_equal(one.ranks[one.ranks < 30], other.ranks[other.ranks < 30])
     assert before[1].hits > before[0].hits > 0  # there was something to get wrong
 
 
@@ -129,6 +134,17 @@ def test_cold_targets_are_misses_that_count_and_cold_users_are_reported():
     assert row.coverage == 1.0
 
 
+def test_an_item_of_the_history_that_nobody_had_in_training_may_come_again_where_nothing_is_masked():
+    users, items = list("aabbcaa"), [*"xyxyx", "new", "new"]
+    split = split_at(Interactions.from_columns(users, items, range(7)), 5, mask_seen=False)
+    fits = {"repeat": FITS["repeat"], "blend": MIXED, "transitions": FITS["transitions"]}
+    repeat, blend, transitions = evaluate(fits, split, ("hr@1",))
+    assert repeat.ranks.tolist()[1] == blend.ranks.tolist()[1] == 1  # had once, it is the newest of the history
+    assert repeat.segments["cold items"].metrics["hr@1"] == 0.5  # the first time nobody could know
+    assert transitions.ranks.tolist() == [MISS, MISS]
+    assert repeat.coverage <= 1
+
+
 def test_what_a_user_has_is_masked_but_never_the_target_itself():
     users, items = ["a", "b", "c", "a"], ["x", "x", "y", "x"]
     split = split_at(Interactions.from_columns(users, items, range(4)), 3)
@@ -186,6 +202,8 @@ def test_rows_become_a_table_and_json_and_compare_pairwise():
     text = table([popularity, transitions], [{"method": "Someone", "hr@3": 0.5}])
     lines = text.splitlines()
     assert lines[0].split()[:2] == ["model", "hr@3"]
+    assert lines[6].split()[:3] == ["model", "coverage", "novelty"]
+    assert lines[8].split()[:2] == ["transitions", f"{transitions.coverage:.3f}"]
     assert f"{transitions.metrics['ndcg@3']:.4f}" in lines[2]
     assert lines[3].split() == ["Someone", "(published)", "0.5000"]
     assert "100 cases" in lines[4]
@@ -217,7 +235,7 @@ def test_a_folder_is_split_as_its_protocol_says(tmp_path):
     assert not split_folder(time).mask_seen
     last = folder(tmp_path, f'split = "leave-last-out"\n{metrics}')
     assert len(split_folder(last)) == 4
-    given = folder(tmp_path, f'split = "given"\n{metrics}[[published]]\nmethod = "x"\n"hr@10" = 0.5\n', "u0,i1\n")
+    given = folder(tmp_path, f'split = "given"\n{metrics}[[published]]\nmethod = "x"\n"hr@10" = 0.5\n', "u0,i9\n")
     assert (len(split_folder(given)), len(split_folder(given, "validation"))) == (1, 4)
     assert read_protocol(given).published == ({"method": "x", "hr@10": 0.5},)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.interactions import Interactions
-from models import transitions
+from models import step_counts, transitions
 from models.recommender import UserBatch
 from models.transitions import Transitions, TransitionsConfig
 
@@ -112,6 +112,7 @@ def test_counting_in_pieces_agrees_with_counting_pair_by_pair(walks, window, pai
                 if after != item:
                     expected[item + after] = expected.get(item + after, 0) + distance**-0.7
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transitions, "PAIRS_AT_ONCE", pairs_at_once)
+        patch.setattr(step_counts, "PAIRS_AT_ONCE", pairs_at_once)
+        patch.setattr(transitions, "ENTRIES_AT_ONCE", pairs_at_once)
         found = strength(Transitions.fit(sequences(*walks), config))
     assert found == pytest.approx(expected)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from core.bus import ensure_topic
@@ -22,6 +23,7 @@ from features.interactions import Interactions
 from ingest.consumer import run_consumer
 from models import RECOMMENDERS
 from models.als import ALSConfig
+from models.blend import BlendConfig, Member
 from models.index import VectorIndex
 from models.recommender import VectorRecommender
 from serving.app import create_app
@@ -29,7 +31,10 @@ from serving.server import serving
 from tests.streams import Writer, event, habits
 
 ITEMS, USERS, STEPS = 40, 30, 12
-CONFIGS = {"als": ALSConfig(factors=8, iterations=5)}
+CONFIGS = {
+    "als": ALSConfig(factors=8, iterations=5),
+    "blend": BlendConfig((Member("transitions"), Member("linear", {"regularization": 1.0})), (0.8, 0.2)),
+}
 NDCG = {"als": 0.2, "transitions": 0.3, "popularity": 0.05}
 
 
@@ -76,7 +81,7 @@ class World:
             folder,
             trained_until=None,
             snapshot="test",
-            config={},
+            config=msgspec.to_builtins(model.config),
             metrics={"metrics": {"ndcg@10": NDCG.get(name, 0.1), "hr@10": 0.4}},
         )
         if promote:

@@ -1,0 +1,122 @@
+"""Does training on 20 million interactions of a million items fit in 16 GB? A generated stream, peak memory and time.
+
+    python -m bench.train_memory                       # all, each in a process of its own that may not have more
+    python -m bench.train_memory --models transitions --interactions 2000000 --items 100000
+
+The stream is written as snapshot segments are; each process reads it (features/interactions.py) and fits one model. The models
+are as configured by default but for ALS_ITERATIONS and EPOCHS, for time: neither changes what memory is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.progress import Terminal
+from features.interactions import Interactions
+from features.snapshot import SCHEMA
+from models import RECOMMENDERS
+
+LIMIT_BYTES = 16 << 30
+MODELS = ("transitions", "als", "sequence")
+SEGMENTS = 20
+FASTER = {"iterations": 1, "epochs": 1}  # fields of configurations
+POPULARITY_POWER = 0.8  # of the rank of an item, how much less often it is chosen
+FOLLOWED = 0.4  # share of steps that go to one of the few items that tend to follow
+FOLLOWERS = 8
+
+
+def generate(folder: Path, interactions: int, items: int, users: int, seed: int = 0) -> None:
+    """Write segments: users of very different activity choose popular items, or what tends to follow the one before."""
+    rng = np.random.default_rng(seed)
+    chance = np.arange(1, items + 1) ** -POPULARITY_POWER
+    edges = np.cumsum(chance) / chance.sum()
+    followers = np.searchsorted(edges, rng.random((items, FOLLOWERS)))
+    active = np.cumsum(rng.pareto(1.5, users) + 0.5)
+    item = np.searchsorted(edges, rng.random(users))  # what each user did last
+    for number in range(SEGMENTS):
+        n = interactions // SEGMENTS
+        user = np.searchsorted(active / active[-1], rng.random(n)).clip(max=users - 1)
+        chosen = np.searchsorted(edges, rng.random(n)).clip(max=items - 1)
+        led = rng.random(n) < FOLLOWED
+        chosen[led] = followers[item[user[led]], rng.integers(0, FOLLOWERS, int(led.sum()))].clip(max=items - 1)
+        item[user] = chosen
+        time_us = 1_700_000_000_000_000 + (number * n + np.arange(n)) * 100_000
+        columns = [
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), n, [None, pa.py_buffer(rng.bytes(16 * n))]),
+            pa.array(np.char.add("u", user.astype(str))),
+            pa.array(np.char.add("i", chosen.astype(str))),
+            pa.array(["view"]).take(pa.array(np.zeros(n, np.int32))),
+            pa.nulls(n, pa.float64()),
+            pa.array(time_us, pa.timestamp("us", tz="UTC")),
+        ]
+        pq.write_table(pa.table(columns, schema=SCHEMA), folder / f"{number:06d}.parquet", compression="zstd")
+
+
+def measure(model: str, folder: Path) -> dict[str, object]:
+    """Read the stream, fit one model; in this very process, which must do nothing else."""
+    kind = RECOMMENDERS[model]
+    config = kind.config_type()
+    known = {field.name for field in fields(config)}
+    config = replace(config, **{name: value for name, value in FASTER.items() if name in known})
+    began, cpu = time.perf_counter(), time.process_time()
+    data = Interactions.from_parquet(folder)
+    read_s, read_cpu_s, read_bytes = time.perf_counter() - began, time.process_time() - cpu, _peak_bytes()
+    began, cpu = time.perf_counter(), time.process_time()
+    kind.fit(data, config, reporter=Terminal())
+    return {
+        "model": model, "interactions": len(data), "items": data.n_items, "users": data.n_users,
+        "read_s": round(read_s, 1), "read_cpu_s": round(read_cpu_s, 1), "read_peak_gb": round(read_bytes / 1e9, 2),
+        "fit_s": round(time.perf_counter() - began, 1), "fit_cpu_s": round(time.process_time() - cpu, 1),
+        "peak_gb": round(_peak_bytes() / 1e9, 2),
+    }  # fmt: skip
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+
+
+def main() -> None:
+    """Generate, then measure each model in a process of its own under the limit; one JSON line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--interactions", type=int, default=20_000_000)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help="where the stream is, or is to be, kept")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.measure:
+        print(json.dumps(measure(asked.models, asked.folder)), flush=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="headwater-stream-") as temporary:
+        folder = asked.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.glob("*.parquet")):
+            generate(folder, asked.interactions, asked.items, asked.users)
+        for model in asked.models.split(","):
+            command = [sys.executable, "-m", "bench.train_memory", "--measure", "--models", model, "--folder", folder]
+            if subprocess.run(command, preexec_fn=_limited).returncode:
+                print(
+                    json.dumps({"model": model, "failed": f"within {LIMIT_BYTES >> 30} GiB of address space"}),
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

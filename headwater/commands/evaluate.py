@@ -1,0 +1,83 @@
+"""`headwater evaluate`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.progress import Reporter, Terminal
+from headwater.terminal import Json, console, opened, print_json
+from jobs.train import METRICS, evaluate_own
+from models import RECOMMENDERS
+from models.blend import BlendConfig, Validation
+from models.evaluation import Row, table
+from models.evaluation import evaluate as evaluate_on
+from models.item_features import ItemFeatures
+from models.item_text import fit_with_texts
+from models.metrics import parse
+from models.protocols import Protocol, Stage, read_protocol, split_folder
+
+NAMES = ", ".join(RECOMMENDERS)
+LEARNS_BY: dict[str, Validation] = {"time": "time", "leave-last-out": "leave-last-out", "given": "held-out"}
+
+
+def evaluate(
+    ctx: typer.Context,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with interactions.csv.gz and protocol.toml.", file_okay=False)
+    ] = None,
+    models: Annotated[str, typer.Option(help=f"Comma-separated: {NAMES}.")] = ",".join(RECOMMENDERS),
+    stage: Annotated[Stage, typer.Option(help="With --data: choose on validation, read the test once.")] = "test",
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """How good are the models? On the project's own events by time, or on a data set with published figures.
+
+    Full ranking over every item, ties against the model, 95% bootstrap intervals; then what the lists are made of, and cold
+    users and items apart. Models are fitted on the training part only; nothing is published.
+    """
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    unknown = [name for name in names if name not in RECOMMENDERS]
+    if unknown or not names:
+        raise typer.BadParameter(f"choose from {NAMES}", param_hint="--models")
+    published: tuple[dict[str, Any], ...] = ()
+    if data is None:
+        with opened(ctx.obj) as context:
+            rows = evaluate_own(names, context, seed)
+        metrics: tuple[str, ...] = METRICS
+    else:
+        protocol = read_protocol(data)
+        metrics, published = protocol.metrics, protocol.published if stage == "test" else ()
+        rows = on_folder(data, protocol, names, stage, seed, Terminal())
+    if json:
+        print_json({"metrics": metrics, "models": [row.as_json() for row in rows], "published": published})
+    else:
+        console.print(table(rows, published), markup=False)
+
+
+def on_folder(
+    folder: Path, protocol: Protocol, names: list[str], stage: Stage, seed: int, reporter: Reporter
+) -> list[Row]:
+    """Evaluate models, as they come, on a data folder; item texts are those known before the split's cut."""
+    split = split_folder(folder, stage)
+    features = ItemFeatures.from_folder(folder).as_of(split.cut_s)
+    fits = {
+        name: partial(
+            fit_with_texts, RECOMMENDERS[name], config=_config(name, protocol), seed=seed, reporter=reporter,
+            texts=features.texts,
+        )
+        for name in names
+    }  # fmt: skip
+    return evaluate_on(fits, split, protocol.metrics, seed, reporter, features)
+
+
+def _config(name: str, protocol: Protocol) -> Any:
+    """A model's own configuration; a blend learns its weights the way the protocol asks."""
+    kind = RECOMMENDERS[name].config_type
+    if kind is not BlendConfig:
+        return kind()
+    cutoff = parse(protocol.metrics[-1])[1]
+    return BlendConfig(validation=LEARNS_BY[protocol.split], mask_seen=protocol.mask_seen, cutoff=cutoff)
