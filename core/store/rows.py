@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ SELECT * FROM unnest(%s::text[], %s::bigint[]) AS counted (user_id, events) ORDE
 ON CONFLICT (user_id) DO UPDATE SET events = user_counts.events + excluded.events
 """
 
-WHOLE = 1 << 30  # COPY's input in one piece: each smaller one costs a hand-over of the interpreter's lock
+LINES_AT_ONCE = 500
 
 _NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -68,23 +69,23 @@ class RowWriter:
         if not rows:
             return {}
         cursor.execute("SELECT pg_current_xact_id()::text::bigint")
-        lines = "".join(copy_lines(rows, cursor.fetchone()[0])).encode()
+        lines = _Lines(copy_lines(rows, cursor.fetchone()[0]))
         inserted = None if self._repeating else self._insert_all(cursor, rows, lines)
         if inserted is None:
             inserted = self._insert_new(cursor, lines)
         self._repeating = sum(inserted.values()) < len(rows)
         return inserted
 
-    def _insert_all(self, cursor: Any, rows: dict[str, Event], lines: bytes) -> dict[str, int] | None:
+    def _insert_all(self, cursor: Any, rows: dict[str, Event], lines: _Lines) -> dict[str, int] | None:
         """Straight into the tables; None, with nothing inserted, where some event is known already."""
         cursor.execute("SAVEPOINT straight")
         try:
             # In key order, so that two writers of the same keys wait rather than deadlock.
-            cursor.copy_expert("COPY event_keys FROM STDIN", BytesIO("\n".join(sorted(rows)).encode()), WHOLE)
+            cursor.copy_expert("COPY event_keys FROM STDIN", BytesIO("\n".join(sorted(rows)).encode()))
         except psycopg2.errors.UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT straight")
             return None
-        cursor.copy_expert(f"COPY events ({COLUMNS}) FROM STDIN", BytesIO(lines), WHOLE)
+        cursor.copy_expert(f"COPY events ({COLUMNS}) FROM STDIN", lines)
         bodies = [(event.body, event.type) for event in rows.values() if type(event.body) is Interaction]
         if bodies:
             counted = Counter([(body.item, kind) for body, kind in bodies])
@@ -97,12 +98,23 @@ class RowWriter:
             families[kind.partition(".")[0]] += count
         return dict(families)
 
-    def _insert_new(self, cursor: Any, lines: bytes) -> dict[str, int]:
+    def _insert_new(self, cursor: Any, lines: _Lines) -> dict[str, int]:
         """By way of a staging table, where what is known is left out."""
         cursor.execute(STAGING)
-        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", BytesIO(lines), WHOLE)
+        cursor.copy_expert(f"COPY staging ({COLUMNS}) FROM STDIN", lines)
         cursor.execute(INSERT_NEW)
         return dict(cursor.fetchall())
+
+
+class _Lines:
+    """COPY's input, written while Postgres is busy with the lines before."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def read(self, _size: int) -> bytes:
+        """The next lines, whatever their size; nothing at the end."""
+        return "".join(islice(self._lines, LINES_AT_ONCE)).encode()
 
 
 def copy_lines(rows: Mapping[str, Event], txn: int) -> Iterator[str]:
