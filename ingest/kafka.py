@@ -78,9 +78,8 @@ class Stream:
     def poll(self, timeout_ms: int) -> Mapping[int, Sequence[Record]]:
         """Messages of placed partitions, in order, by partition; waits `timeout_ms` at most for the first."""
         try:
-            self._consumer.poll(
-                0 if self.placed else timeout_ms
-            )  # of its partitions, all are paused: nothing is fetched
+            # All its partitions are paused: it keeps the membership and fetches nothing.
+            self._consumer.poll(0 if self.placed else timeout_ms)
         except KafkaError as error:
             raise unreachable(self._bootstrap, error) from error
         self._watch()

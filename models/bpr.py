@@ -26,6 +26,7 @@ from models.recommender import (
     UserBatch,
     check_shape,
     load_model,
+    most_alike,
     positives_to_learn_from,
     save_model,
     strongest_terms,
@@ -102,9 +103,7 @@ class BPR:
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """By the cosine of the factors."""
-        scores = self._directions[item_ix] @ self._directions.T
-        scores[np.arange(len(item_ix)), item_ix] = -np.inf
-        return top_k(scores, k, exclude)
+        return most_alike(self._directions, item_ix, k, exclude)
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
         """The score is a sum over the history and the item's bias; these are the largest terms of the former."""

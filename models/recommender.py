@@ -190,6 +190,15 @@ def knowing(model: Recommender, item_ids: NDArray[np.object_]) -> Recommender:
     return model.with_items(item_ids) if isinstance(model, OpenRecommender) else model
 
 
+def most_alike(
+    directions: NDArray[np.float32], item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None
+) -> Ranked:
+    """The k items of the largest cosine with each of `item_ix`, itself left out. `directions` (n_items, d) have length 1."""
+    scores = directions[item_ix] @ directions.T
+    scores[np.arange(len(item_ix)), item_ix] = -np.inf
+    return top_k(scores, k, exclude)
+
+
 def top_k(scores: NDArray[np.float32], k: int, exclude: Mask | None = None) -> Ranked:
     """The k best columns of each row of `scores` (B, n): rows (B, k) int32 and scores (B, k) float32, best first.
 
