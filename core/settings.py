@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from croniter import croniter
 from msgspec import Meta
 
 from core.errors import ConfigurationError
@@ -57,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind_weights: dict[str, float] = msgspec.field(
         default_factory=DEFAULT_KIND_WEIGHTS.copy
     )  # weight of each interaction kind; TOML table or JSON
+    # Crontab lines in UTC; "off" is never.
     train_cron: str = "0 3 * * *"  # when train_models are retrained
     light_train_cron: str = "15 * * * *"  # when light_train_models are
     update_cron: str = "* * * * *"  # when live transitions are brought up to date with new events
@@ -124,6 +126,11 @@ def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> 
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # Path
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"settings: {error} (environment HEADWATER_*, or the TOML file)") from error
+    for name in names:
+        if name.endswith("_cron") and (line := getattr(settings, name)) != "off" and not croniter.is_valid(line):
+            raise ConfigurationError(
+                f'{PREFIX}{name.upper()}={line!r}: use a crontab line such as "0 3 * * *", or "off"'
+            )
     if not NAMESPACE.fullmatch(settings.namespace):
         raise ConfigurationError(
             f"HEADWATER_NAMESPACE={settings.namespace!r}: use a lower-case letter, then letters, digits or _, 40 at most"

@@ -17,6 +17,7 @@ from jobs.gate import BASELINE
 from jobs.resume import keeps_checkpoints
 from models import RECOMMENDERS
 from models.blend import Blend, BlendConfig, Member, member_config, validation_split
+from models.item_features import ItemFeatures
 from models.item_text import Texts, fit_with_texts
 from models.protocols import Split
 from models.recommender import Recommender
@@ -83,6 +84,11 @@ class Fitting:
         if of_all:
             return self._catalogue
         return {item: self._catalogue[item] for item in data.item_ids.tolist() if item in self._catalogue}
+
+    @cached_property
+    def features(self) -> ItemFeatures:
+        """The catalogue's categories, by which lists are described; models are given none of it."""
+        return ItemFeatures(categories=self.context.store.catalogue.categories())
 
     @cached_property
     def _catalogue(self) -> Texts:

@@ -149,8 +149,8 @@ class Schedule:
             task = app.task(name=name, queue=job.queue, retry=RETRY, lock=name, queueing_lock=name)(
                 self._runner(name, job)
             )
-            cron = getattr(self._context.settings, job.cron_setting, "")
-            if cron:
+            cron = getattr(self._context.settings, job.cron_setting)
+            if cron != "off":
                 app.periodic(cron=cron)(task)
         return app
 

@@ -68,7 +68,7 @@ def evaluate_own(names: Sequence[str], context: JobContext, seed: int = 0) -> li
     data = read(take_snapshot(context.store.events, context.artifacts, context.reporter), context)
     fitting = Fitting(context, seed, shared=set(_with_members(names, context)) if Blend.name in names else frozenset())
     fits: dict[str, Any] = {name: partial(fitting.fit, name, config_of(name, context)) for name in names}
-    return evaluate(fits, bounded(time_split(data)), METRICS, seed, context.reporter)
+    return evaluate(fits, bounded(time_split(data)), METRICS, seed, context.reporter, fitting.features)
 
 
 def read(snapshot: Snapshot, context: JobContext) -> Interactions:
@@ -126,7 +126,7 @@ class _Training:
         if self.split is None:
             return None
         fit = partial(self.fitting.fit, name, config)
-        return evaluate({name: fit}, self.split, METRICS, self.seed, self.context.reporter)[0]
+        return evaluate({name: fit}, self.split, METRICS, self.seed, self.context.reporter, self.fitting.features)[0]
 
     def _live(self, name: str, config: Any) -> Row | None:
         """What serves now, fitted on the same training part: the live files have seen the test part and may not compete."""

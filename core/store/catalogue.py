@@ -117,6 +117,14 @@ class Catalogue:
         with self._database.read() as connection:
             return [item_from_row(row) for row in connection.execute(sa.select(items).where(items.c.txn >= txn))]
 
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """The categories of every item that has some, removed ones left out."""
+        query = sa.select(items.c.item_id, items.c.categories).where(
+            ~items.c.removed, sa.func.cardinality(items.c.categories) > 0
+        )
+        with self._database.read() as connection:
+            return {item: tuple(categories) for item, categories in connection.execute(query)}
+
     def latest(self, limit: int) -> list[Item]:
         """Newest published (or, where unpublished, newest changed) items."""
         order = sa.func.coalesce(items.c.published_at, items.c.changed_at).desc()

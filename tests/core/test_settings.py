@@ -32,6 +32,7 @@ def test_tables_can_be_given_as_json() -> None:
     [
         ("PORT", "x"), ("PORT", "70000"), ("NAMESPACE", "Shop-1"), ("NAMESPACE", "a" * 41), ("DEVICE", "tpu"),
         ("KIND_WEIGHTS", "view=1"), ("KIND_WEIGHTS", "[1]"), ("DEAD_LETTER_MAX_SHARE", "0"), ("INGEST_BATCH_EVENTS", "0"),
+        ("TRAIN_CRON", "hourly"), ("UPDATE_CRON", "* * *"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named(variable: str, value: str) -> None:

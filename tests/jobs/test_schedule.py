@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from core.errors import Conflict, NotFound
@@ -128,12 +130,12 @@ def test_a_training_that_takes_its_time_does_not_hold_up_the_updates_whose_succe
         training.set()
         return updated.wait(60)
 
-    monkeypatch.setitem(JOBS, "train", Job(train_slowly, ""))
-    monkeypatch.setitem(JOBS, "update", Job(lambda _context: updated.set(), "", queue=UPDATES))
+    monkeypatch.setitem(JOBS, "train", Job(train_slowly, "train_cron"))
+    monkeypatch.setitem(JOBS, "update", Job(lambda _context: updated.set(), "update_cron", queue=UPDATES))
     monkeypatch.setattr("jobs.schedule.RESCUE_EVERY_S", 0.1)
     for name in JOBS.keys() - {"train", "update"}:
         monkeypatch.delitem(JOBS, name)
-    schedule = Schedule(context)
+    schedule = Schedule(_switched_off(context, "train_cron", "update_cron"))
     schedule.run_now("train")
 
     async def both() -> None:
@@ -151,6 +153,15 @@ def test_a_training_that_takes_its_time_does_not_hold_up_the_updates_whose_succe
 
     asyncio.run(both())
     assert [(one.name, one.status) for one in schedule.history()] == [("train", "succeeded")]
+
+
+def test_a_job_that_is_off_is_never_due(context: JobContext) -> None:
+    due = Schedule(_switched_off(context, "train_cron"))._app().periodic_registry.periodic_tasks
+    assert {name for name, _ in due} == JOBS.keys() - {"train"}
+
+
+def _switched_off(context: JobContext, *crons: str) -> JobContext:
+    return replace(context, settings=msgspec.structs.replace(context.settings, **dict.fromkeys(crons, "off")))
 
 
 def test_the_light_training_is_of_the_models_that_the_settings_name(context: JobContext) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import jobs.train
 from core.errors import Conflict, GateRefused, NotFound
+from core.events import ItemChanged
 from core.settings import Settings
 from core.store import open_store
 from features.interactions import Interactions
@@ -26,7 +27,7 @@ from models.index import INDEX_FILE
 from models.protocols import time_split
 from models.recommender import UserBatch
 from models.transitions import Transitions
-from tests.streams import EPOCH, Writer, habits, view
+from tests.streams import EPOCH, Writer, event, habits, view
 
 
 @pytest.fixture
@@ -182,6 +183,23 @@ def test_evaluating_on_own_events_publishes_nothing(context: JobContext) -> None
     rows = {row.model: row for row in evaluate_own(["popularity", "transitions"], context)}
     assert rows["transitions"].metrics["hr@10"] > rows["popularity"].metrics["hr@10"]
     assert context.store.versions.versions() == []
+
+
+def test_lists_are_held_against_the_catalogues_categories(context: JobContext) -> None:
+    """Two halves of the catalogue, one category each; who walks in one half is shown that half, by all but popularity."""
+    walks = [
+        view(user * 20 + step, f"u{user}", f"{half}{(user * 3 + step) % 20}")
+        for user, half in ((user, "ab"[user % 2]) for user in range(60))
+        for step in range(20)
+    ]
+    items = [
+        event(5000 + ix, ItemChanged(item=f"{half}{ix % 20}", categories=(half,)))
+        for ix, half in enumerate("a" * 20 + "b" * 20)
+    ]
+    Writer(context.store).write([*walks, *items])
+    rows = evaluate_own(["popularity", "transitions"], context)
+    off = {row.model: row.as_json()["lists"]["miscalibration"] for row in rows}
+    assert off["transitions"] < 0.05 < 0.3 < off["popularity"]
 
 
 def test_a_sample_of_cases_is_asked_where_all_would_take_too_long(
