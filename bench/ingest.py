@@ -20,10 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -41,15 +40,13 @@ sys.path.insert(0, str(ROOT))
 from core.bus import Bus, Message, ensure_topic  # noqa: E402 -- run as a script, from anywhere
 from core.events import Interaction, decode, encode, partition_key  # noqa: E402
 from core.progress import Silent  # noqa: E402
-from core.settings import Settings, load_settings  # noqa: E402
-from core.store import events as event_store  # noqa: E402
-from core.store import open_store  # noqa: E402
+from core.settings import Settings  # noqa: E402
 from core.store.rows import COLUMNS, copy_lines  # noqa: E402
 from headwater.broker import EmbeddedBroker  # noqa: E402
 from headwater.postgres import EmbeddedPostgres  # noqa: E402
-from ingest.consumer import Consumer  # noqa: E402
 from migrations.run import upgrade  # noqa: E402
 
+WORKER = Path(__file__).with_name("ingest_worker.py")
 BATCHES = (500, 2_000, 10_000)
 RATES = (1_000, 5_000, 10_000)
 FLOOR_ROWS = 3_000
@@ -79,98 +76,6 @@ def messages(count: int, seed: int = 1) -> Iterator[Message]:
         )
         at = now - timedelta(seconds=random.randrange(3600))
         yield Message(partition_key(body), encode(body, id=f"e{seed}-{number}", source="/bench", time=at))
-
-
-class Worker:
-    """One consumer, in a process of its own: it joins, waits for `go`, and consumes until its input ends."""
-
-    def __init__(self, latency: bool) -> None:
-        self.settings = load_settings(os.environ)
-        self.store = open_store(self.settings)
-        self.spent: dict[str, float] = defaultdict(float)
-        self.messages = 0
-        self.ended = 0.0
-        self.waits_ms: list[float] = []
-        self._latency = latency
-
-    def run(self) -> dict[str, Any]:
-        """What was consumed, when it began and ended, and where the time went (seconds)."""
-        consumer = Consumer(self.settings, self.store, self._report)
-        self._instrument(consumer)
-        end = threading.Event()
-        with consumer.join() as stream:
-            while not stream.waiting:
-                stream.poll(50)
-            print("ready", flush=True)
-            threading.Thread(target=lambda: (sys.stdin.readline(), end.set()), daemon=True).start()
-            while not end.is_set():  # a member all the while, so that the group stays as it is
-                stream.poll(20)
-            end.clear()
-            threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
-            self.spent.clear()
-            began, cpu = time.monotonic(), time.process_time()
-            stream.poll = self._clock("poll", stream.poll)  # type: ignore[method-assign]
-            while not end.is_set():
-                consumer.step(stream)
-        self.store.close()
-        status = Path("/proc/self/status").read_text()  # not getrusage: it counts what the parent had
-        peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-        return {
-            "messages": self.messages, "began": began, "ended": self.ended, "spent": dict(self.spent),
-            "cpu": time.process_time() - cpu, "peak_mb": peak_mb, "waits_ms": self.waits_ms,
-        }  # fmt: skip
-
-    def _report(self, report: Any) -> None:
-        self.messages += report.messages
-        self.ended = time.monotonic()
-
-    def _instrument(self, consumer: Consumer) -> None:
-        """Time the steps from outside: the product carries no timers of ours."""
-        clock = self._clock
-        consumer._decode = clock("decode", consumer._decode)  # type: ignore[method-assign]
-        consumer._account = clock("account", consumer._account)  # type: ignore[method-assign]
-        store = self.store.events
-        store.append = clock("write", store.append)  # type: ignore[method-assign]
-        cursor = event_store._cursor
-
-        def timed(connection: Any) -> Any:
-            return _TimedCursor(cursor(connection), clock)
-
-        event_store._cursor = timed
-        for name, label in (("_advance", "offsets"), ("_without_erased", "erased"), ("_change", "rest")):
-            setattr(store, name, clock(label, getattr(store, name)))
-        store._rows.insert = clock("rows", store._rows.insert)  # type: ignore[method-assign]
-        if self._latency:
-            account = consumer._account
-
-            def measured(stream: Any, batch: Any, *rest: Any) -> None:
-                now_ms = time.time() * 1000
-                self.waits_ms += [now_ms - record.timestamp for record, _ in batch]
-                account(stream, batch, *rest)
-
-            consumer._account = measured  # type: ignore[method-assign]
-
-    def _clock(self, label: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return work(*arguments, **options)
-            finally:
-                self.spent[label] += time.perf_counter() - start
-
-        return timed
-
-
-class _TimedCursor:
-    """A cursor whose COPY counts as staging and whose statements as insert."""
-
-    def __init__(self, cursor: Any, clock: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
-        self._cursor = cursor
-        self.copy_expert = clock("copy", cursor.copy_expert)
-        self.execute = clock("insert", cursor.execute)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
 
 
 class Bench:
@@ -282,7 +187,7 @@ class Bench:
     def _workers(self, batch: int, members: int, *options: str) -> Iterator[list[Any]]:
         settings = msgspec.structs.replace(self.settings, ingest_batch_events=batch)
         environ = {**os.environ, **settings.environ(), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, "--worker", *options]
+        command = [sys.executable, str(WORKER), *options]
         pipe = subprocess.PIPE
         workers = [
             subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(members)
@@ -404,13 +309,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="0 leaves the table out")
     parser.add_argument("--latency", action="store_true", help="also the time from event to commit at fixed rates")
     parser.add_argument("--memory", type=int, default=0, metavar="N", help="also N events in one go, such as 5000000")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        print(json.dumps(Worker(arguments.latency).run()))
-    else:
-        with suppress(KeyboardInterrupt):
-            run(arguments.events, arguments.repeats, arguments.latency, arguments.memory)
+    with suppress(KeyboardInterrupt):
+        run(arguments.events, arguments.repeats, arguments.latency, arguments.memory)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from sqlalchemy.engine import make_url
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.ingest_injections import GARBAGE, Faults, wait_for  # noqa: E402
 from core.bus import Bus, Message, ensure_topic  # noqa: E402 -- run as a script, from anywhere
 from core.errors import BrokerUnavailable, DatabaseUnavailable  # noqa: E402
 from core.events import Interaction, UserErased  # noqa: E402
@@ -58,13 +59,6 @@ SERVER = {"max_wal_size": "256MB", "wal_recycle": "off"}
 BATCH_EVENTS = 250  # of one publish
 SETTLE_S = 180
 LEAVE_S = 60  # what is broken meanwhile may hold a leaver up
-GARBAGE = (b"not an event", b"\x00\x01", b'{"data":NaN}', b"[" * 10_000)
-LARGE = b'"' + b"x" * 10_000_000
-TERMINATE = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-    "WHERE pid <> pg_backend_pid() AND application_name = 'headwater'"
-)
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 class Member:
@@ -121,6 +115,7 @@ class Run:
         self.garbage: set[str] = set()
         self.refusals = 0  # publishes that the broker did not acknowledge, and that were repeated
         self.published = 0
+        self.faults = {name: inject for name, inject in Faults(self).all().items() if name not in self.missing}
         self.making = threading.Lock()  # events are made in two threads, and their ids are counted
 
     def _small_disk(self, stack: ExitStack) -> SmallDisk | None:
@@ -176,13 +171,14 @@ class Run:
         batch += [world.event(Interaction(user=f"x{pick.randrange(40)}", item="i1", kind="view")) for _ in range(3)]
         if pick.random() < 0.1:
             batch.append(world.event(UserErased(user=f"x{pick.randrange(40)}")))
-        batch += self._bad([pick.choice(GARBAGE) + b"%d" % pick.randrange(10**9) for _ in range(3)])
+        batch += self.bad([pick.choice(GARBAGE) + b"%d" % pick.randrange(10**9) for _ in range(3)])
         if recent:
             batch += pick.sample(recent, min(len(recent), BATCH_EVENTS // 10))
         pick.shuffle(batch)
         return batch
 
-    def _bad(self, payloads: Sequence[bytes]) -> list[Message]:
+    def bad(self, payloads: Sequence[bytes]) -> list[Message]:
+        """Messages that must become dead letters: the judge is told."""
         self.garbage.update(hashlib.sha256(payload).hexdigest() for payload in payloads)
         return [Message(b"%d" % number, payload) for number, payload in enumerate(payloads)]
 
@@ -235,13 +231,7 @@ class Run:
         self.world.judge_url = self.world.settings.database_url
         self.world.meet_the_judge_again()
 
-    # Faults: each injects and waits; all are mended in one place
-
-    def wait(self, least_s: float, most_s: float) -> None:
-        """The fault lasts; now and then a member is killed meanwhile."""
-        time.sleep(self.random.uniform(least_s, most_s))
-        if self.random.random() < 0.2:
-            self.replace(self.any_member())
+    # Faults come and are mended
 
     def mend(self) -> None:
         """Whatever was broken works again, and what was held up is thrown away."""
@@ -256,156 +246,6 @@ class Run:
             proxy.delay_s = proxy.bytes_per_s = 0
             proxy.go_on(deliver=False)
 
-    def kill(self) -> None:
-        self.replace(self.any_member())
-
-    def kill_after_poll(self) -> None:
-        member = self.join("stop-at-poll")
-        reader = threading.Thread(target=member.process.stdout.readline, daemon=True)  # type: ignore[union-attr]
-        reader.start()
-        reader.join(8)
-        member.kill()
-        self.members.remove(member)
-
-    def kill_in_the_insert(self) -> None:
-        with self.world.locked("item_counts", "SHARE"):
-            self._wait_for(lambda: self.world.number(WAITING) > 0, 4)
-            self.replace(self.any_member())
-
-    def kill_at_commit(self, at: str, deliver: bool) -> None:
-        member = self.any_member()
-        member.proxy.stop_commit(at)
-        member.proxy.stopped.wait(4)
-        member.process.kill()
-        member.process.wait()
-        member.proxy.go_on(deliver=deliver)
-        time.sleep(0.2)  # to be delivered before the proxy goes
-        self.replace(member)
-
-    def freeze(self) -> None:
-        member = self.any_member()
-        os.kill(member.process.pid, signal.SIGSTOP)
-        time.sleep(self.random.uniform(2.5, 5))  # the session is over after 2 s
-        os.kill(member.process.pid, signal.SIGCONT)
-
-    def lose_commits(self) -> None:
-        for member in self.members:
-            member.proxy.lose_next_commit()
-        self.wait(1, 2)
-
-    def terminate_backends(self) -> None:
-        for _ in range(3):
-            self.world.ask(TERMINATE)
-            time.sleep(self.random.uniform(0, 0.3))
-
-    def stop_postgres(self) -> None:
-        assert self.postgres.pid is not None
-        os.kill(self.postgres.pid, signal.SIGQUIT)  # an immediate shutdown: recovery comes with the next start
-        self.wait(0.5, 2)
-        self.restart_postgres()
-
-    def fill_disk(self) -> None:
-        assert self.disk is not None
-        self.disk.fill()
-        with suppress(psycopg2.Error):
-            for _ in range(self.random.choice([0, 3])):  # the write-ahead log, too: Postgres panics
-                self.world.execute("SELECT pg_switch_wal(), pg_current_xact_id()")
-        self.wait(2, 4)
-
-    def lock_table(self) -> None:
-        table = self.random.choice(["events", "event_keys", "item_counts", "consumer_offsets", "dead_letters"])
-        with self.world.locked(table):
-            self.wait(2, 8)
-
-    def cut_postgres(self) -> None:
-        for _ in range(3):
-            for member in self.members:
-                member.proxy.cut()
-            time.sleep(self.random.uniform(0, 0.5))
-
-    def silence_postgres(self) -> None:
-        for member in self.members:
-            member.proxy.silent.set()
-        self.wait(1, 4)
-
-    def slow_postgres(self) -> None:
-        for member in self.members:
-            member.proxy.delay_s, member.proxy.bytes_per_s = 0.02, 200_000
-        self.wait(3, 5)
-
-    def refuse_broker(self) -> None:
-        self.broker.proxy.refusing.set()
-        self.broker.proxy.cut()
-        self.wait(1, 4)
-
-    def silence_broker(self) -> None:
-        self.broker.proxy.silent.set()
-        self.wait(2, 5)
-
-    def slow_broker(self) -> None:
-        self.broker.proxy.delay_s, self.broker.proxy.bytes_per_s = 0.02, 1_000_000
-        self.wait(3, 5)
-
-    def freeze_broker(self) -> None:
-        os.kill(self.broker.pid, signal.SIGSTOP)
-        self.wait(2, 5)
-
-    def come_or_go(self) -> None:
-        for _ in range(3):
-            if len(self.members) > 3 or (len(self.members) > 2 and self.random.random() < 0.5):
-                member = self.any_member()
-                self.members.remove(member)
-                self.left.append(member)
-                member.leave()
-            else:
-                self.join()
-            time.sleep(2)
-
-    def be_a_day_ahead(self) -> None:
-        member = self.any_member()
-        member.kill()
-        self.members.remove(member)
-        self.join(**self.clock)
-
-    def burst_of_garbage(self) -> None:
-        payloads = (*GARBAGE * 10, LARGE)
-        self.publish_at_once(self._bad([payload + b"%d" % self.random.randrange(10**9) for payload in payloads]))
-
-    def repeat_a_batch(self) -> None:
-        with self.making:
-            views = self.world.mixture(300)
-        for _ in range(3):
-            self.publish_at_once(views)
-
-    def faults(self) -> dict[str, Callable[[], None]]:
-        """Name -> what injects it."""
-        everything: dict[str, Callable[[], None]] = {
-            "kill -9 at a random moment": self.kill,
-            "kill -9 after the poll": self.kill_after_poll,
-            "kill -9 in the middle of the insert": self.kill_in_the_insert,
-            "kill -9, its COMMIT lost on the way": lambda: self.kill_at_commit("request", False),
-            "kill -9, its COMMIT still delivered": lambda: self.kill_at_commit("request", True),
-            "kill -9, COMMIT done but not heard": lambda: self.kill_at_commit("answer", False),
-            "SIGSTOP past the session, SIGCONT": self.freeze,
-            "the COMMIT's answer lost": self.lose_commits,
-            "pg_terminate_backend": self.terminate_backends,
-            "Postgres stopped at once, restarted": self.stop_postgres,
-            "disk full": self.fill_disk,
-            "a table locked": self.lock_table,
-            "connections to Postgres reset": self.cut_postgres,
-            "connections to Postgres silent": self.silence_postgres,
-            "connections to Postgres slow": self.slow_postgres,
-            "broker out of reach": self.refuse_broker,
-            "connections to the broker silent": self.silence_broker,
-            "connections to the broker slow": self.slow_broker,
-            "broker frozen": self.freeze_broker,
-            "members coming and going": self.come_or_go,
-            "a member whose clock is a day ahead": self.be_a_day_ahead,
-            "a burst of garbage": self.burst_of_garbage,
-            "a batch repeated at new offsets": self.repeat_a_batch,
-        }
-        return {name: inject for name, inject in everything.items() if name not in self.missing}
-
     def rage(self) -> None:
         """Inject faults, shuffled decks of all of them, until the time is up and everything is published."""
         stop = threading.Event()
@@ -418,7 +258,7 @@ class Run:
                 while time.monotonic() - began < self.seconds:
                     self.tend()
                     if not deck:
-                        deck = list(self.faults().items())
+                        deck = list(self.faults.items())
                         self.random.shuffle(deck)
                     name, inject = deck.pop()
                     self._inject(name, inject)
@@ -438,7 +278,7 @@ class Run:
             print(f"  {name}: {str(error).strip().splitlines()[0]}", file=sys.stderr)  # an earlier fault still works
         finally:
             self.mend()
-        if not self._wait_for(self._judge_is_back, 60):
+        if not wait_for(self._judge_is_back, 60):
             raise DatabaseUnavailable(f"Postgres did not come back after: {name}")
         self.injected[name] += 1
 
@@ -453,14 +293,6 @@ class Run:
         except (psycopg2.Error, DatabaseUnavailable):
             return False
         return True
-
-    def _wait_for(self, happened: Callable[[], bool], timeout_s: float) -> bool:
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            if happened():
-                return True
-            time.sleep(0.05)
-        return False
 
     # The judgement
 
@@ -543,7 +375,7 @@ def main() -> None:
         run.tend()
         run.rage()
         found = run.judge() + run.crashes
-        names = run.faults()
+        names = run.faults
         print(f"\n{'fault':40} injected")
         for name in names:
             print(f"{name:40} {run.injected[name]:8}")
