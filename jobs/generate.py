@@ -9,8 +9,8 @@ from core.errors import NotFound
 from core.store.catalogue import Item
 from core.store.contents import Content
 from jobs.context import JobContext
-from models.content import CONTENT_KINDS
-from models.content.kind import ContentKind, Style, facts_hash
+from models.content import ITEM_KINDS
+from models.content.kind import ContentKind, ItemFacts, Style, facts_hash
 from models.content.writer import as_content, facts_of, write
 from models.text.generator import TextGenerator
 
@@ -32,9 +32,9 @@ def generate(
     Returns how many were written by origin and status ("model verified", "template verified", ...), and how many
     were found "unchanged". Killed and run again it goes on where it was. Raises NotFound for an unknown kind.
     """
-    kind = CONTENT_KINDS.get(kind_name)
+    kind = ITEM_KINDS.get(kind_name)
     if kind is None:
-        raise NotFound(f"there is no content kind {kind_name!r}; choose from {', '.join(CONTENT_KINDS)}")
+        raise NotFound(f"there is no kind {kind_name!r} of texts about one item; choose from {', '.join(ITEM_KINDS)}")
     wanted = (
         list(items)
         if items is not None
@@ -50,7 +50,11 @@ def generate(
 
 
 def _write_chunk(
-    kind: ContentKind, locale: str, items: Sequence[Item], generator: TextGenerator | None, context: JobContext
+    kind: ContentKind[ItemFacts],
+    locale: str,
+    items: Sequence[Item],
+    generator: TextGenerator | None,
+    context: JobContext,
 ) -> Counter[str]:
     outcome: Counter[str] = Counter()
     changed: list[Item] = []
@@ -67,7 +71,7 @@ def _write_chunk(
     return outcome
 
 
-def _keep(stored: Content, item: Item, kind: ContentKind, generator: TextGenerator | None) -> bool:
+def _keep(stored: Content, item: Item, kind: ContentKind[ItemFacts], generator: TextGenerator | None) -> bool:
     """Whether a text still says what its item says; a template's gives way once there is a model to ask."""
     same = (stored.facts_hash, stored.prompt_hash) == (facts_hash(facts_of(item)), kind.prompt_hash)
     return same and (stored.origin == "model" or generator is None)

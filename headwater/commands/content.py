@@ -9,12 +9,13 @@ import typer
 from core.errors import NotFound
 from headwater.terminal import Json, console, opened, print_json
 from jobs.generate import generate
-from models.content import CONTENT_KINDS
+from models.content import ITEM_KINDS
+from models.content.kind import Style
 from models.content.writer import facts_of
 from models.text import open_generator
 
 app = typer.Typer(help="Texts about items, written from their facts and checked against them.", no_args_is_help=True)
-KINDS = ", ".join(CONTENT_KINDS)
+KINDS = ", ".join(ITEM_KINDS)
 
 
 @app.command()
@@ -44,8 +45,11 @@ def show(ctx: typer.Context, item: str, kind: str = "description", locale: str =
         known = context.store.catalogue.item(item)
     if known is None:
         raise NotFound(f"there is no item {item!r}")
+    if kind not in ITEM_KINDS:
+        raise NotFound(f"there is no kind {kind!r} of texts about one item; choose from {KINDS}")
     if found is None:
-        console.print(f"none written yet; the template says: {CONTENT_KINDS[kind].fallback(facts_of(known))}")
+        template = ITEM_KINDS[kind].fallback(facts_of(known), Style(locale))
+        console.print(f"none written yet; the template says: {template}")
         return
     content, is_stale = found
     if json:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 
-from models.content.facts import Form, check, is_english, universal
+from models.content.facts import LANGUAGES, Form, check, universal
 from models.content.grammar import article
-from models.content.kind import ItemFacts, Style, Violation
-from models.text.generator import Message, Prompt
+from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
+from models.content.naming import brand_of, labels_in, noun_in
+from models.content.prompting import TRIED, few_shot, hash_of
+from models.text.generator import Prompt
 
-SYSTEM = "You turn a note about a {noun} into one sentence with the same facts and nothing else."
-LEAVE_OUT = " Leave out: {claims}."
-NAMED_CLAIMS = 3
-NAMED_CHARS = 40
+SYSTEM = {
+    "en": "You turn a note about a {noun} into one sentence with the same facts and nothing else.",
+    "de": "Du machst aus einer Notiz einen deutschen Satz mit denselben Angaben und sonst nichts.",
+}
 
 # Shown to the model as notes and their sentences. A small model copies the shape it sees, so the number of categories
 # varies and the note is already the phrase to copy. The items are invented: a word of theirs that leaks into a text is
@@ -26,102 +27,146 @@ EXAMPLES = (
     ("The Quiet Orchard", 1974, ("fantasy", "adventure", "war", "documentary", "romance")),
     ("The Bronze Rivers", 2003, ("crime", "documentary", "musical")),
 )
-NOTE = "{name} | {a} {labels} {noun} | {year}"
-UNDATED_NOTE = "{name} | {a} {labels} {noun}"
+NOTE = {"en": "{name} | {a} {labels} {noun} | {year}", "de": "{name} | {a} {noun} der Kategorien {labels} | {year}"}
+UNDATED_NOTE = {"en": "{name} | {a} {labels} {noun}", "de": "{name} | {a} {noun} der Kategorien {labels}"}
 # Which wording an item gets depends on its id, so a catalogue does not read alike; a retry takes the next one.
-WORDINGS = (
-    "{name} is {a} {labels} {noun} from {year}.",
-    "Released in {year}, {name} is {a} {labels} {noun}.",
-    "{name} ({year}) is {a} {labels} {noun}.",
-)
-UNDATED_WORDINGS = ("{name} is {a} {labels} {noun}.", "{name} belongs to {labels}.")
+WORDINGS = {
+    "en": (
+        "{name} is {a} {labels} {noun} from {year}.",
+        "Released in {year}, {name} is {a} {labels} {noun}.",
+        "{name} ({year}) is {a} {labels} {noun}.",
+    ),
+    "de": (
+        "{name} ({year}) ist {a} {noun} der Kategorien {labels}.",
+        "{name} ist {a} {noun} aus dem Jahr {year} der Kategorien {labels}.",
+    ),
+}
+UNDATED_WORDINGS = {
+    "en": ("{name} is {a} {labels} {noun}.", "{name} belongs to {labels}."),
+    "de": ("{name} ist {a} {noun} der Kategorien {labels}.", "{name} gehört zu den Kategorien {labels}."),
+}
+FORM = Form(max_chars=400, max_sentences=2)
+NO_NAME = "the title is empty or cannot be shown"
 
 
 class Description:
-    """What an item is, in a sentence; asked of a model in English only, by examples."""
+    """What an item is, in a sentence; asked of a model in English and German, by examples."""
 
     name = "description"
+    facts_type = ItemFacts
     max_tokens = 80
     stop = ("\n",)
 
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        parts = (SYSTEM, LEAVE_OUT, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hash_of(SYSTEM, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS)
+
+    def probes(self, style: Style) -> list[Probe[ItemFacts]]:
+        """Eight invented items."""
+        return [Probe(item) for item in TRIED]
 
     def writable(self, facts: ItemFacts, style: Style) -> str | None:
-        """Why a model is not asked: another language than English, a name that cannot be shown, nothing to say."""
+        """Why a model is not asked: a language without a grammar here, a name that cannot be shown, nothing to say."""
         locale = style.locale or facts.locale
-        if not (is_english(locale) and is_english(facts.locale)):
-            return f"a model writes descriptions in English only, not in {locale!r} from facts in {facts.locale!r}"
+        if style.code(facts) not in LANGUAGES or Style().code(facts) not in LANGUAGES:
+            return f"a model writes in English and German only, not in {locale!r} from facts in {facts.locale!r}"
         if not facts.names:
-            return "the title is empty or cannot be shown"
+            return NO_NAME
         return None if facts.labels else "the item has no category to describe it by"
 
     def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
-        """A chat of examples that ends with this item's note. `style` has no say beyond `writable` yet.
+        """A chat of examples that ends with this item's note.
 
         Only the cleaned name, the year and the cleaned categories enter: a description or attribute never does.
         """
-        wording = _wording(facts, len(rejected))
-        system = SYSTEM.format(noun=facts.noun)
-        if rejected:
-            claims = [violation.claim for violation in rejected[-1] if 0 < len(violation.claim) <= NAMED_CHARS]
-            named = ", ".join(f'"{claim}"' for claim in dict.fromkeys(claims[:NAMED_CLAIMS]))
-            system += LEAVE_OUT.format(claims=named) if named else ""
-        note = NOTE if facts.year else UNDATED_NOTE
-        messages = [Message("system", system)]
-        for name, year, labels in EXAMPLES:
-            messages.append(Message("user", _filled(note, name, year, labels, facts.noun)))
-            messages.append(Message("assistant", _filled(wording, name, year, labels, facts.noun)))
-        messages.append(Message("user", _filled(note, facts.names[0], facts.year, facts.labels, facts.noun)))
-        return Prompt(tuple(messages))
+        code = style.code(facts)
+        wording, note = _wording(facts, len(rejected), code), (NOTE if facts.year else UNDATED_NOTE)[code]
+        invented = [
+            ItemFacts.of("e", name, labels, {"type": facts.noun, "year": year}) for name, year, labels in EXAMPLES
+        ]
+        examples = [(_filled(note, one, code), _filled(wording, one, code)) for one in invented]
+        return few_shot(SYSTEM[code].format(noun=facts.noun), examples, _filled(note, facts, code), rejected)
 
-    def check(self, text: str, facts: ItemFacts) -> list[Violation]:
+    def check(self, text: str, facts: ItemFacts, style: Style = PLAIN) -> list[Violation]:
         """See facts.check."""
-        return check(text, facts, Form(max_chars=400, max_sentences=2))
+        return [] if text == _last(facts, style) else check(text, facts, FORM, style.locale)
 
-    def fallback(self, facts: ItemFacts) -> str:
+    def fallback(self, facts: ItemFacts, style: Style = PLAIN) -> str:
         """ "Toy Story (1995) is an animation, children's and comedy film.": the fullest wording that passes the check."""
-        texts = _sentences(facts) if is_english(facts.locale) else _list(facts)
-        return next((text for text in texts if not self.check(text, facts)), texts[-1])
+        wordings = {"en": _sentences, "de": _german}.get(style.code(facts), _list)
+        texts = [*wordings(facts), _last(facts, style)]
+        return next(text for text in texts if not self.check(text, facts, style))
 
 
-def _wording(facts: ItemFacts, retry: int) -> str:
-    wordings = WORDINGS if facts.year else UNDATED_WORDINGS
+def _wording(facts: ItemFacts, retry: int, code: str) -> str:
+    wordings = (WORDINGS if facts.year else UNDATED_WORDINGS)[code]
     first = hashlib.sha256(facts.item.encode()).digest()[0]
     return wordings[(first + retry) % len(wordings)]
 
 
-def _filled(wording: str, name: str, year: int | None, labels: tuple[str, ...], noun: str) -> str:
-    return wording.format(name=name, year=year, labels=_and(labels), noun=noun, a=article(labels[0]))
+def _filled(wording: str, facts: ItemFacts, code: str) -> str:
+    labels, (a, noun) = labels_in(facts, code), noun_in(facts, code)
+    a = article(labels[0]) if code == "en" else a
+    wording = wording.replace("Kategorien", "Kategorie") if len(labels) == 1 else wording
+    return wording.format(name=facts.names[0], year=facts.year, labels=listed(labels, code), noun=noun, a=a)
+
+
+def _last(facts: ItemFacts, style: Style) -> str:
+    """What is true of every item, whatever its title does to any other text."""
+    code = style.code(facts)
+    return universal(facts) if code == "en" else "Dieser Titel ist Teil dieses Katalogs." if code == "de" else "–"
+
+
+def _dated(facts: ItemFacts, nameless: str) -> tuple[str, str]:
+    name = facts.names[0] if facts.names else nameless
+    return name, f"{name} ({facts.year})" if facts.year else name
 
 
 def _sentences(facts: ItemFacts) -> list[str]:
     """Wordings from the fullest to the one that nothing can make wrong."""
-    name = facts.names[0] if facts.names else f"This {facts.noun}"
-    dated = f"{name} ({facts.year})" if facts.year else name
+    _, noun = noun_in(facts, "en")
+    name, dated = _dated(facts, f"This {noun}")
+    labels = labels_in(facts, "en")
     texts = []
-    if facts.labels:
-        texts.append(f"{dated} is {article(facts.labels[0])} {_and(facts.labels)} {facts.noun}.")
-        texts.append(f"{dated} belongs to {_and(facts.labels)}.")
+    if labels:
+        texts.append(f"{dated} is {article(labels[0])} {listed(labels, 'en')} {noun}.")
+        texts.append(f"{dated} belongs to {listed(labels, 'en')}.")
     if facts.year:
-        texts.append(f"{name} is {article(facts.noun)} {facts.noun} released in {facts.year}.")
-    return [*texts, f"{name} is part of this catalogue.", universal(facts)]
+        texts.append(f"{name} is {article(noun)} {noun} released in {facts.year}.")
+    if brand := brand_of(facts):
+        texts.append(f"{name} is {article(noun)} {noun} by {brand}.")
+    return [*texts, f"{name} is part of this catalogue."]
+
+
+def _german(facts: ItemFacts) -> list[str]:
+    a, noun = noun_in(facts, "de")
+    this = "Diese" if a == "eine" else "Dieser" if noun in ("Film", "Titel", "Artikel") else "Dieses"
+    name, dated = _dated(facts, f"{this} {noun}")
+    labels = labels_in(facts, "de")
+    texts = []
+    if labels:
+        what = f"der Kategorie{'n' if len(labels) > 1 else ''} {listed(labels, 'de')}"
+        texts += [f"{dated} ist {a} {noun} {what}.", f"{dated}: {', '.join(labels)}."]
+    if facts.year:
+        texts.append(f"{name} ist {a} {noun} aus dem Jahr {facts.year}.")
+    if brand := brand_of(facts):
+        texts.append(f"{name} ist {a} {noun} von {brand}.")
+    return [*texts, f"{name} ist Teil dieses Katalogs."]
 
 
 def _list(facts: ItemFacts) -> list[str]:
-    """For facts in another language: a list has no grammar to get wrong. A dash where there is nothing to say."""
+    """For other languages: a list has no grammar to get wrong. A dash where there is nothing to say."""
     name = facts.names[0] if facts.names else ""
     dated = " ".join(part for part in (name, f"({facts.year})" if facts.year else "") if part)
     full = ": ".join(part for part in (dated, ", ".join(facts.labels)) if part)
-    return [*(f"{text}." for text in (full, dated, name) if text), "–"]
+    return [f"{text}." for text in (full, dated, name) if text]
 
 
-def _and(parts: tuple[str, ...]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def listed(parts: Sequence[str], code: str) -> str:
+    """ "a", "a and b", "a, b und c"."""
+    joint = {"en": " and ", "de": " und "}.get(code, ", ")
+    return joint.join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
 DESCRIPTION = Description()

@@ -1,36 +1,30 @@
-"""The checker: may this text be published about this item? Deterministic, offline, and it says why not (DESIGN I6).
+"""The checker: may this text be published about these items? Deterministic, offline, and it says why not (DESIGN I6).
 
-It allows rather than forbids. Every word must be the item's name, one of its categories (or a form of one), its year, a
-stated attribute, words of its description in their order, or one of the few words that claim nothing. So a claim nobody
-thought of is refused like any other: a list of forbidden words would let "a dark sense of humor" pass for a comedy.
+It allows rather than forbids. Every word must have the support of a fact or be one of the few that claim nothing (see
+support.py). So a claim nobody thought of is refused like any other: a list of forbidden words would let "a dark sense of
+humor" pass for a comedy. Then grammar.py looks at what the order of the words claims, and binding.py at which item they
+speak of.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from models.content import grammar
-from models.content.grammar import Token
+from models.content import binding, grammar
+from models.content.german import GERMAN
 from models.content.kind import ItemFacts, Violation
-from models.content.titles import WORD, spoken, straight
-from models.content.words import (
-    ADDRESSING,
-    CATEGORY_FORMS,
-    CLAIMS,
-    FUNCTION_WORDS,
-    INSTRUCTION,
-    LINK,
-    MARKUP,
-    PART_OF,
-    SAME_NOUN,
-)  # fmt: skip
+from models.content.language import Language, base, detected
+from models.content.support import About, Token, tagged
+from models.content.titles import folded, straight
+from models.content.words import ENGLISH, INSTRUCTION, LINK, MARKUP
 
-PLAIN = re.compile(r"[\s.,;:()'\"/&-]")
-JOINED = re.compile(r"[\s/&-]*")
+LANGUAGES: Mapping[str, Language] = {"en": ENGLISH, "de": GERMAN}
+NAMES_OF = {"en": "English", "de": "German"}
+
+PLAIN = r"[\s.,;:()'\"/&-]"
 MAX_CLAIM_CHARS = 80
-MIN_QUOTE_WORDS = 2  # of a description, fewer words in a row could mean anything
 
 REASONS = {
     "negation": "says what the item is not, which no fact states",
@@ -46,35 +40,63 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The outer limits of a kind's texts."""
+    """The outer limits of a kind's texts, and the words of its own.
+
+    `prose`: whole sentences in a strict grammar; else a line such as a title. `named`: an item must be named. `marks`:
+    punctuation besides the plain, as the inside of a regex class. `phrases`: by language, words of the kind that claim
+    nothing. `scope` and `subject`: see binding.check. `counted` and `decades`: see support.About.
+    """
 
     max_chars: int = 300
     max_sentences: int = 2
+    prose: bool = True
+    named: bool = True
+    marks: str = ""
+    phrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scope: binding.Scope = "any"
+    subject: int | None = None
+    counted: bool = False
+    decades: bool = False
 
 
-def check(text: str, facts: ItemFacts, form: Form = Form()) -> list[Violation]:
-    """Every violation in `text`, in order of position; empty means that nothing in it goes beyond `facts`.
+def check(text: str, facts: ItemFacts, form: Form = Form(), locale: str | None = None) -> list[Violation]:
+    """Every violation in a text about one item; see check_items."""
+    return [] if text == universal(facts) else check_items(text, (facts,), form, locale or facts.locale)
 
-    The words of the allow-list are English. Facts in another language support their own name, year, categories and
-    attributes only, so a text in that language is a list of those.
+
+def check_items(
+    text: str, items: Sequence[ItemFacts], form: Form, locale: str,
+    claims: Mapping[str, frozenset[int]] | None = None,
+) -> list[Violation]:  # fmt: skip
+    """Every violation in `text`, in order of position; empty means that nothing in it goes beyond what `items` state.
+
+    `locale` is the language it must be in. English and German have a grammar here; of any other language a text is a list of
+    names, years, categories and attributes. `claims` are phrases that are true of some items only (see support.About).
     """
-    if text == universal(facts):
-        return []
     if not text.strip() or len(text) > form.max_chars:
         reason = f"is {len(text)} characters long; 1 to {form.max_chars} are allowed"
         return [Violation((0, len(text)), text[:MAX_CLAIM_CHARS], reason, "form")]
     text = straight(text)
-    english = is_english(facts.locale)
-    tokens = _tagged(text, facts, english)
-    found = [*_outside(text), *_between(text, tokens), *_unsupported(tokens, facts)]
-    if english:
-        found += grammar.check(text, tokens, facts, form.max_sentences)
-    elif facts.names and not any(token.tag == "title" for token in tokens):
-        found.append(Violation((0, len(text)), text, f'does not name the item "{facts.names[0]}"', "title"))
-    found = [
+    language = LANGUAGES.get(base(locale))
+    phrases = form.phrases.get(language.code, ()) if language else ()
+    about = About(tuple(items), language, phrases, claims or {}, form.counted, form.decades)
+    tokens = tagged(text, about)
+    found = [*outside(text), *_between(text, tokens, about, form), *_unsupported(tokens, about)]
+    found += other_language(text, [token.word for token in tokens if token.tag != "title"], language)
+    found += binding.check(text, tokens, items, form.scope, form.subject)
+    if language is not None and form.prose:
+        found += grammar.prose(text, tokens, items[0], form.max_sentences, language)
+    else:
+        found += grammar.line(text, tokens, items, form.named, form.max_sentences, language)
+    return ordered(found)
+
+
+def ordered(found: Sequence[Violation]) -> list[Violation]:
+    """Without doubles, by position, long claims cut."""
+    cut = [
         replace(v, claim=v.claim[: MAX_CLAIM_CHARS - 1] + "…") if len(v.claim) > MAX_CLAIM_CHARS else v for v in found
     ]
-    return sorted(dict.fromkeys(found), key=lambda violation: (violation.span, violation.rule))
+    return sorted(dict.fromkeys(cut), key=lambda violation: (violation.span, violation.rule))
 
 
 def universal(facts: ItemFacts) -> str:
@@ -84,10 +106,10 @@ def universal(facts: ItemFacts) -> str:
 
 def is_english(locale: str) -> bool:
     """Whether `locale` ("en", "en-GB", "EN_us") is English; an empty one is taken for it."""
-    return re.split(r"[-_]", locale.lower())[0] in ("", "en", "eng")
+    return base(locale) == "en"
 
 
-def _outside(text: str) -> Iterator[Violation]:
+def outside(text: str) -> Iterator[Violation]:
     """Control characters, links, markup, instructions: whatever stands, it is refused."""
     for position, character in enumerate(text):
         if not character.isprintable():
@@ -98,186 +120,74 @@ def _outside(text: str) -> Iterator[Violation]:
     ):  # fmt: skip
         for match in pattern.finditer(text):
             yield Violation(match.span(), match.group(), reason, rule)
+    if INSTRUCTION.search(folded(text)) and not INSTRUCTION.search(text):
+        reason = "speaks to or as a language model, in disguised letters"
+        yield Violation((0, len(text)), text, reason, "instruction")
 
 
-def _between(text: str, tokens: list[Token]) -> Iterator[Violation]:
-    """Outside words only plain punctuation is allowed."""
+def other_language(text: str, words: list[str], language: Language | None) -> Iterator[Violation]:
+    """A text in another language than the one asked for, as far as its small words tell."""
+    found = detected(words, LANGUAGES)
+    if language is not None and found is not None and found != language.code:
+        reason = f"is in {NAMES_OF[found]}; {NAMES_OF[language.code]} was asked for"
+        yield Violation((0, len(text)), text, reason, "language")
+
+
+def _between(text: str, tokens: list[Token], about: About, form: Form) -> Iterator[Violation]:
+    """Outside words only plain punctuation is allowed, and a sign that a fact writes just so ("49,90 €")."""
+    plain = re.compile(rf"{PLAIN[:-1]}{form.marks}]")
+    stated = [straight(str(value)) for item in about.items for value in item.attributes.values()]
+    as_stated = [
+        m.span() for value in stated if value and not value.isalnum() for m in re.finditer(re.escape(value), text)
+    ]
     position = 0
     for token in (*tokens, None):
         end = token.start if token else len(text)
-        rest = "".join(c if c.isprintable() and not PLAIN.match(c) else " " for c in text[position:end])
+        rest = "".join(c if c.isprintable() and not plain.match(c) else " " for c in text[position:end])
         for match in re.finditer(r"\S+", rest):
             span = (position + match.start(), position + match.end())
+            if any(start <= span[0] and span[1] <= stop for start, stop in as_stated):
+                continue
             rule = "price" if any(sign in match.group() for sign in "$€£¥%") else "form"
-            reason = REASONS["price"] if rule == "price" else "is no plain punctuation"
-            yield Violation(span, match.group(), reason, rule)
+            yield Violation(
+                span, match.group(), REASONS["price"] if rule == "price" else "is no plain punctuation", rule
+            )
         position = token.end if token else end
 
 
-def _tagged(text: str, facts: ItemFacts, english: bool) -> list[Token]:
-    """The words of `text`, each with what supports it; the item's name, a category or a quotation is one token."""
-    tokens = _name_marked(text, facts)
-    phrases = _phrases(facts, english)
-    quotable = _Quotable(facts)
-    single = _single_words(facts, english)
-    tagged: list[Token] = []
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        length = 1
-        if token.tag == "":
-            length, tag, fact = _longest(text, tokens, index, phrases)
-            if length == 0 and token.word in single:
-                length, tag, fact = 1, single[token.word], ""
-            if length == 0 and (run := quotable.run(tokens, index)):
-                length, tag, fact = run, "fact", "description"
-            length = max(length, 1)
-            last = tokens[index + length - 1]
-            token = Token(
-                text[token.start : last.end].lower(), text[token.start : last.end], token.start, last.end, tag, fact
-            )
-        tagged.append(token)
-        index += length
-    return tagged
-
-
-def _name_marked(text: str, facts: ItemFacts) -> list[Token]:
-    """All words; each mention of the item's name is one token of tag "title"."""
-    names = sorted((straight(name) for name in facts.names), key=len, reverse=True)
-    pattern = "|".join(re.escape(name) for name in names)
-    spans = [m.span() for m in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", text)] if names else []
-    tokens = [Token(text[start:end].lower(), text[start:end], start, end, "title", "") for start, end in spans]
-    for match in WORD.finditer(text):
-        if not any(start < match.end() and match.start() < end for start, end in spans):
-            tokens.append(Token(match.group().lower(), match.group(), *match.span(), "", ""))
-    return sorted(tokens, key=lambda token: token.start)
-
-
-def _single_words(facts: ItemFacts, english: bool) -> dict[str, str]:
-    words: dict[str, str] = {}
-    if english:
-        for noun in (facts.noun, "title", *SAME_NOUN.get(facts.noun, ())):
-            words |= {noun: "noun", f"{noun}s": "noun"}
-    if facts.year is not None:
-        words[str(facts.year)] = "year"
-    return words
-
-
-def _phrases(facts: ItemFacts, english: bool) -> dict[tuple[str, ...], tuple[str, str]]:
-    """Words in order -> (tag, fact): the categories in their forms, attributes beside their names, neutral phrases."""
-    phrases: dict[tuple[str, ...], tuple[str, str]] = {}
-    if english:
-        phrases |= {tuple(words.split()): ("function", "") for words in PART_OF}
-    for name, value in facts.attributes.items():
-        said, key = spoken(str(value)), spoken(name.replace("_", " "))
-        if not said or not key or key in (("type",), ("year",)):
-            continue
-        ways = [(*key, *said), (*said, *key), (*key, "of", *said), (*key, "is", *said)]
-        if key == ("brand",):
-            ways += [said, ("by", *said), ("from", *said)]
-        phrases |= dict.fromkeys(ways, ("fact", name))
-    for label in facts.labels:
-        phrases |= dict.fromkeys(_forms(label), ("category", label))
-    return phrases
-
-
-def _forms(label: str) -> set[tuple[str, ...]]:
-    """A category's phrase, its parts around "&" and "/", their plurals or singulars, and the forms known to say the same."""
-    forms: set[tuple[str, ...]] = set()
-    for part in (label, *re.split(r"[&/,>|]|\band\b", label)):
-        words = spoken(part)
-        if not words or (part != label and all(word in FUNCTION_WORDS for word in words)):
-            continue
-        *head, last = words
-        known = CATEGORY_FORMS.get(" ".join(words), ())
-        forms |= {words, *((*head, form) for form in _numbers(last)), *(spoken(form) for form in known)}
-    return forms
-
-
-def _numbers(word: str) -> set[str]:
-    """Plural or singular of an English noun, where that is safe: "comedy" -> "comedies", "Electronics" -> "electronic"."""
-    if "'" in word or len(word) < 3:
-        return set()
-    if word.endswith("ies") and len(word) > 5:
-        return {word[:-3] + "y"}
-    if word.endswith("s"):
-        return {word[:-1]} if len(word) > 5 and not word.endswith(("ss", "us", "is")) else set()
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return {word[:-1] + "ies"}
-    return {word + ("es" if word.endswith(("x", "z", "ch", "sh")) else "s")}
-
-
-def _longest(
-    text: str, tokens: list[Token], index: int, phrases: dict[tuple[str, ...], tuple[str, str]]
-) -> tuple[int, str, str]:
-    """The longest phrase that begins at `index`: (words, tag, fact), or (0, "", "")."""
-    best = (0, "", "")
-    words: list[str] = []
-    for offset, token in enumerate(tokens[index : index + max(map(len, phrases), default=0)]):
-        if token.tag or (offset and not JOINED.fullmatch(text, tokens[index + offset - 1].end, token.start)):
-            break
-        words.append(token.word)
-        if tuple(words) in phrases:
-            best = (offset + 1, *phrases[tuple(words)])
-    return best
-
-
-class _Quotable:
-    """A description's words that a text may repeat in their order: no praise, prize, price or negation among them."""
-
-    def __init__(self, facts: ItemFacts) -> None:
-        unsafe = INSTRUCTION.search(facts.description) or LINK.search(facts.description)
-        self._words = () if unsafe else spoken(facts.description)
-        self._forbidden = CLAIMS["negation"] | CLAIMS["superlative"] | CLAIMS["award"] | CLAIMS["price"] | ADDRESSING
-
-    def run(self, tokens: list[Token], index: int) -> int:
-        """How many words from `index` stand in the description in the same order; 0 when too few or not quotable."""
-        best = 0
-        for start, word in enumerate(self._words):
-            if word != tokens[index].word or any(
-                w in CLAIMS["negation"] for w in self._words[max(0, start - 3) : start]
-            ):
-                continue
-            length = 0
-            for token, said in zip(tokens[index:], self._words[start:], strict=False):
-                if token.tag or token.word != said or said in self._forbidden:
-                    break
-                length += 1
-            best = max(best, length)
-        return best if best >= MIN_QUOTE_WORDS else 0
-
-
-def _unsupported(tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
+def _unsupported(tokens: list[Token], about: About) -> Iterator[Violation]:
     """One violation for each run of neighbouring unsupported words that make the same kind of claim."""
     run: list[Token] = []
     rule = ""
     for token in (*tokens, None):
-        claim = _claim(token) if token and token.tag == "" else ""
+        claim = _claim(token, about.language) if token and token.tag == "" else ""
         if run and (claim != rule or token is None):
-            yield _explained(run, rule, facts)
+            yield _explained(run, rule, about.items)
             run = []
         if token and claim:
             run.append(token)
         rule = claim
 
 
-def _claim(token: Token) -> str:
+def _claim(token: Token, language: Language | None) -> str:
     if any(character.isdigit() for character in token.word):
         return "number"
-    if token.word in ADDRESSING:
+    language = language or ENGLISH
+    if token.word in language.addressing:
         return "addressing"
-    for rule, words in CLAIMS.items():
+    for rule, words in language.claims.items():
         if token.word in words or token.word.removesuffix("'s") in words:
             return rule
     return "name" if token.raw[0].isupper() else "claim"
 
 
-def _explained(run: list[Token], rule: str, facts: ItemFacts) -> Violation:
+def _explained(run: list[Token], rule: str, items: Sequence[ItemFacts]) -> Violation:
     claim = " ".join(token.raw for token in run)
+    reason = REASONS.get(rule, "")
     if rule == "category":
-        reason = f"is not one of its categories ({', '.join(facts.labels) or 'it has none'})"
-    elif rule == "number" and facts.year is not None:
-        reason = f"is a number in no fact; the year is {facts.year}"
-    else:
-        reason = REASONS[rule]
+        labels = dict.fromkeys(label for item in items for label in item.labels)
+        whose = "its categories" if len(items) == 1 else "their categories"
+        reason = f"is not one of {whose} ({', '.join(labels) or 'there is none'})"
+    elif rule == "number" and len(items) == 1 and items[0].year is not None:
+        reason = f"is a number in no fact; the year is {items[0].year}"
     return Violation((run[0].start, run[-1].end), claim, reason, rule)

@@ -3,55 +3,83 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from models.content import german
 from models.content.kind import ItemFacts, Violation
-from models.content.words import FOLLOWING, JOINING, PART_OF, PARTS, VERBS, WORKS
+from models.content.language import Language
+from models.content.support import Token
+from models.content.words import JOINING, PARTS, WORKS
 
 MAX_MENTIONS = 2
+OPEN = ("article", "and", "with", "in", "from", "of", "for", "joins", "joining", "as", "that", "both", "this", "it")
+ONLY_ONE = ((("is", "was", "as"), ("the",)), (("ist", "war", "als"), ("der", "die", "das")))
+# What has a title, and none with an article before it: "the Desk Lamp", but not "the Toy Story".
+TITLED = frozenset(["film", "movie", "book", "buch", "album", "song", "lied", "series", "serie", "title", "titel"])
 GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\s\s")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A word, or several that one fact supports.
-
-    `word` is lower case, `raw` as written, [start, end) in the text. `tag` is title, year, category, fact, noun,
-    function, or "" when nothing supports it; `fact` names the category or attribute that does.
-    """
-
-    word: str
-    raw: str
-    start: int
-    end: int
-    tag: str
-    fact: str
-
-    @property
-    def part(self) -> str:
-        """Its part in the sentence, as words.FOLLOWING names them; "" for an unsupported word."""
-        if self.tag == "category" and self.word.startswith("for "):
-            return "audience"
-        return PART_OF[self.word] if self.tag == "function" else self.tag
-
-
-def check(text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int) -> Iterator[Violation]:
-    """What the order of the words claims beyond the facts, and whether they are complete English sentences."""
+def prose(
+    text: str, tokens: list[Token], facts: ItemFacts, max_sentences: int, language: Language
+) -> Iterator[Violation]:
+    """What the order of the words claims beyond the facts, and whether they are complete sentences."""
     sentences = _sentences(text, tokens)
-    if len(sentences) > max_sentences:
-        start = sentences[max_sentences][0].start
-        yield _at(text, start, len(text), f"is more than {max_sentences} sentences", "form")
+    yield from _too_many(text, sentences, max_sentences)
     yield from _whole(text, tokens, facts)
     yield from _mentions(tokens, facts)
+    english = language.code == "en"
     for sentence in sentences:
-        yield from _complete(text, sentence)
-        yield from _order(text, sentence)
+        yield from _complete(text, sentence, language)
+        yield from _order(text, sentence, language)
+        rules = (_ranking, _article, _headless) if english else (_gender,)
         for index in range(len(sentence)):
-            for rule in (_ranking, _place, _definite, _article, _headless):
+            for rule in (*rules, _place, _definite):
                 yield from rule(text, sentence, index)
     yield from _repeated(tokens)
+
+
+def line(
+    text: str, tokens: list[Token], items: Sequence[ItemFacts], named: bool, max_sentences: int, language: Language | None
+) -> Iterator[Violation]:  # fmt: skip
+    """The same for a line that need not be a sentence: it begins and ends well, and its small words lead somewhere."""
+    yield from _marks(text, tokens)
+    if named and any(item.names for item in items) and not any(token.tag == "title" for token in tokens):
+        name = next(item.names[0] for item in items if item.names)
+        yield _at(text, 0, len(text), f'does not name the item "{name}"', "title")
+    if language is None:
+        return
+    sentences = _sentences(text, tokens)
+    yield from _too_many(text, sentences, max_sentences)
+    if not any(token.tag in ("title", "category", "fact", "year", "phrase") for token in tokens):
+        yield _at(text, 0, len(text), "says nothing of the facts", "form")
+    if _gaps(text, tokens).count(":") > 1:
+        yield _at(text, 0, len(text), "has more than one colon", "form")
+    if len(items) == 1:
+        yield from _repeated(tokens)
+    yield from _called(tokens, items)
+    for sentence in sentences:
+        for before, token in zip(sentence, (*sentence[1:], None), strict=True):
+            if before.part in OPEN and (token is None or token.part in ("and", "be") or before.word == token.word):
+                yield _of(before, "leads nowhere", "form")
+        for index in range(len(sentence)):
+            for rule in (*((_ranking,) if language.code == "en" else ()), _place, _definite):
+                yield from rule(text, sentence, index)
+
+
+def _called(tokens: list[Token], items: Sequence[ItemFacts]) -> Iterator[Violation]:
+    """ "The Alien" is no name of a film, and "Alien and 1979" no list of items."""
+    for first, second, third in zip([None, *tokens], tokens, tokens[1:], strict=False):
+        titled = any(items[ix].noun in TITLED for ix in third.holders) if third.tag == "title" else False
+        if titled and second.part == "article":
+            yield Violation((second.start, third.end), f"{second.raw} {third.raw}", "is not its name", "title")
+        if first is not None and first.tag == "title" and second.part == "and" and third.tag in ("year", "fact"):
+            yield _of(third, "is no item", "form")
+
+
+def _too_many(text: str, sentences: list[list[Token]], most: int) -> Iterator[Violation]:
+    if len(sentences) > most:
+        yield _at(text, sentences[most][0].start, len(text), f"is more than {most} sentences", "form")
 
 
 def _sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
@@ -59,7 +87,7 @@ def _sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
     for before, token in pairwise([None, *tokens]):
         if token is None:
             continue
-        if before is not None and "." in text[before.end : token.start]:
+        if before is not None and any(mark in text[before.end : token.start] for mark in ".?!"):
             sentences.append([])
         sentences[-1].append(token)
     return [sentence for sentence in sentences if sentence]
@@ -72,14 +100,19 @@ def _whole(text: str, tokens: list[Token], facts: ItemFacts) -> Iterator[Violati
     first = tokens[0] if tokens else None
     if first is None or not (first.tag == "title" or first.raw[0].isupper()) or text[: first.start].strip('"('):
         yield _at(text, 0, min(20, len(text)), "does not begin like a sentence", "form")
+    yield from _marks(text, tokens)
+    said = {token.tag for token in tokens}
+    stated = "fact" in said or "category" in said
+    if (facts.labels and not stated) or (facts.year and not facts.labels and not stated and "year" not in said):
+        yield _at(text, 0, len(text), "leaves out the facts: it names no category and no year", "form")
+
+
+def _marks(text: str, tokens: list[Token]) -> Iterator[Violation]:
     gaps = _gaps(text, tokens)
     for match in GLUED.finditer(gaps):
         yield _at(text, *match.span(), "is broken punctuation", "form")
     if gaps.count("(") != gaps.count(")") or gaps.count('"') % 2:
         yield _at(text, 0, len(text), "has a bracket or quotation mark without its partner", "form")
-    said = {token.tag for token in tokens}
-    if (facts.labels and "category" not in said) or (facts.year and not facts.labels and "year" not in said):
-        yield _at(text, 0, len(text), "leaves out the facts: it names no category and no year", "form")
 
 
 def _gaps(text: str, tokens: list[Token]) -> str:
@@ -99,16 +132,18 @@ def _mentions(tokens: list[Token], facts: ItemFacts) -> Iterator[Violation]:
         yield _of(tokens[index], "names the item once more", "form")
     for index in mentions:
         before = tokens[index - 1] if index else None
-        if before and before.word in ("the", "a", "an") and tokens[index].start - before.end == 1:
+        if facts.noun not in TITLED or before is None or tokens[index].start - before.end != 1:
+            continue
+        if before.part == "article":
             reason = f'is not its name, which is "{facts.names[0]}"'
             yield Violation((before.start, tokens[index].end), f"{before.raw} {tokens[index].raw}", reason, "title")
 
 
-def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
+def _complete(text: str, sentence: list[Token], language: Language) -> Iterator[Violation]:
     """A verb, and two categories where two are joined."""
     verbs = (token.word for token in sentence if token.tag == "function")
     in_facts = (word for token in sentence if token.tag == "fact" for word in token.word.split())
-    if not any(verb in VERBS for verb in (*verbs, *in_facts)):
+    if not any(verb in language.verbs for verb in (*verbs, *in_facts)) and not _needs_no_verb(text, sentence):
         yield _at(text, sentence[0].start, sentence[-1].end, "is no complete sentence: it has no verb", "form")
     categories = {token.fact for token in sentence if token.tag == "category"}
     for token in sentence:
@@ -116,16 +151,25 @@ def _complete(text: str, sentence: list[Token]) -> Iterator[Violation]:
             yield _of(token, "joins what is only one category", "claim")
 
 
-def _order(text: str, sentence: list[Token]) -> Iterator[Violation]:
+def _needs_no_verb(text: str, sentence: list[Token]) -> bool:
+    """ "Copper Pan: a heavy pan." needs no verb; nor does "It uses 6 watts.", which has that of the description."""
+    if any(token.fact == "description" and len(token.word.split()) > 2 for token in sentence[1:]):
+        return True
+    return sentence[0].tag == "title" and any(
+        ":" in text[before.end : token.start] for before, token in pairwise(sentence[:3])
+    )
+
+
+def _order(text: str, sentence: list[Token], language: Language) -> Iterator[Violation]:
     """Each word may follow the one before it. Around an unsupported word nothing is said: it is refused anyway."""
     before, end = "start", sentence[0].start
     for token in (*sentence, None):
         gap = text[end : token.start] if token else ""
         marks = ["comma"] if any(mark in gap for mark in ",:;") else ["bracket"] if "(" in gap else []
         for part in (*marks, token.part if token else "end"):
-            if before and part and part not in FOLLOWING[before]:
+            if before and part and part not in language.following.get(before, ()):
                 start, stop = max(0, text.rfind(" ", 0, max(0, end - 1)) + 1), token.end if token else end
-                yield _at(text, start, stop, "is no English" if token else "breaks off", "form")
+                yield _at(text, start, stop, "is no such sentence" if token else "breaks off", "form")
             before = part
         end = token.end if token else end
 
@@ -135,34 +179,38 @@ def _ranking(text: str, sentence: list[Token], index: int) -> Iterator[Violation
     token, lead = sentence[index], _lead(sentence, index)
     if token.tag != "function" or token.word != "of" or lead is None:
         return
-    if lead.tag == "year" or lead.word == "year":
+    if (lead.tag == "year" and lead.word.isdigit()) or lead.word == "year":
         span = (token.start, lead.end)
         yield Violation(span, text[slice(*span)], "ranks it within a year", "superlative")
-    elif lead.tag not in ("category", "fact", "noun", "title") and lead.word not in PARTS["genre"]:
+    elif lead.tag not in ("category", "fact", "noun", "title", "year") and lead.word not in PARTS["genre"]:
         yield _of(token, "leads to nothing the facts state", "claim")
 
 
 def _place(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
     """ "in" and "from" lead to the year, "in" also to genres, "from" to a brand; anything else is a place or a scene."""
     token, lead = sentence[index], _lead(sentence, index)
-    if token.tag != "function" or token.word not in ("in", "from") or lead is None:
+    if token.tag != "function" or token.part not in ("in", "from") or lead is None:
         return
-    dated = lead.tag == "year" or (lead.word == "year" and any(t.tag == "year" for t in sentence[index : index + 4]))
+    if token.word == "von":  # "from", "by" and "of" in one
+        return
+    dated = lead.tag == "year" or (
+        lead.part == "year-word" and any(t.tag == "year" for t in sentence[index : index + 4])
+    )
     listed = token.word == "in" and _lists_genres(sentence[index + 1 :])
-    if not (dated or listed or (token.word == "from" and lead.tag == "fact")):
+    if not (dated or listed or (token.part == "from" and lead.tag in ("fact", "title"))):
         span = (token.start, lead.end)
         yield Violation(span, text[slice(*span)], "places the item somewhere, which no fact states", "place")
 
 
 def _lead(sentence: list[Token], index: int) -> Token | None:
     """The first token after `index` that is no article; None where the sentence breaks off."""
-    return next((token for token in sentence[index + 1 :] if token.word not in ("the", "a", "an", "both")), None)
+    return next((token for token in sentence[index + 1 :] if token.part not in ("article", "both")), None)
 
 
 def _lists_genres(after: list[Token]) -> bool:
     """Whether only categories and their joints stand before the word "genre" or one like it."""
     for token in after:
-        if token.word in PARTS["genre"]:
+        if token.part == "genre":
             return True
         if token.tag not in ("category", "function"):
             return False
@@ -172,7 +220,7 @@ def _lists_genres(after: list[Token]) -> bool:
 def _definite(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
     """ "is the comedy" says that there is no other."""
     pair = sentence[index : index + 2]
-    if len(pair) == 2 and pair[0].word in ("is", "was", "as") and pair[1].word == "the":
+    if len(pair) == 2 and any(pair[0].word in leads and pair[1].word in articles for leads, articles in ONLY_ONE):
         yield Violation(
             (pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "says it is the only one", "superlative"
         )
@@ -191,6 +239,19 @@ def _article(text: str, sentence: list[Token], index: int) -> Iterator[Violation
         yield Violation(
             (pair[0].start, pair[1].end), text[pair[0].start : pair[1].end], "has the wrong article", "form"
         )
+
+
+def _gender(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:
+    """ "ein Serie", "eine Film"."""
+    pair = sentence[index : index + 2]
+    if len(pair) < 2 or pair[0].word not in ("ein", "eine") or pair[1].part != "noun":
+        return
+    if (article := _articles().get(pair[1].word)) and article != pair[0].word:
+        yield _at(text, pair[0].start, pair[1].end, "has the wrong article", "form")
+
+
+def _articles() -> dict[str, str]:
+    return {noun.lower(): article for article, noun, _ in german.NOUNS.values()}
 
 
 def _headless(text: str, sentence: list[Token], index: int) -> Iterator[Violation]:

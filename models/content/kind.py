@@ -1,6 +1,6 @@
 """A kind of text (description, headline, ...): the facts it may use, how it is asked for, checked and replaced.
 
-A new kind is one file with a ContentKind, a line in models/content/__init__.py and a test.
+A new kind is one file with its facts, a ContentKind, a line in models/content/__init__.py and a test.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from models.content import titles
+from models.content.language import base
 from models.content.words import ADDRESSING, CLAIMS, FUNCTION_WORDS
 from models.text.generator import Prompt
 
@@ -76,6 +77,11 @@ class ItemFacts:
         return titles.names(self.title, self.year is not None)
 
     @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """Kept for whoever derives something costly from the fields; no part of them."""
+        return {}
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """Its categories as they read inside a sentence (see titles.labels)."""
         return titles.labels(self.categories)
@@ -86,7 +92,8 @@ class Violation:
     """Why a text may not be published.
 
     `span` is [start, end) in the text, `claim` the words there, `reason` a sentence for people, `rule` one stable
-    word for metrics: number, name, category, superlative, award, price, negation, claim, form, link, markup, title.
+    word for metrics: number, name, category, superlative, award, price, place, negation, claim, attribution, verb, quote,
+    sentiment, language, addressing, form, link, markup, instruction, title.
     """
 
     span: tuple[int, int]
@@ -101,13 +108,47 @@ class Style:
 
     locale: str | None = None
 
+    def code(self, facts: Facts) -> str:
+        """The language to write in: "de" of "de-AT"."""
+        return base(self.locale or facts.locale)
 
-class ContentKind(Protocol):
-    """One kind of generated text."""
+
+PLAIN = Style()
+
+
+class Facts(Protocol):
+    """What a text may state: one item's fields, or those of a slate, a group, a question, ... All of it data from outside."""
+
+    @property
+    def item(self) -> str:
+        """What the text is kept under: an item's id, or the caller's key for a slate or group."""
+
+    @property
+    def locale(self) -> str:
+        """The language the facts are in."""
+
+
+F = TypeVar("F", bound=Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Generic[F]):
+    """Facts that a model is tried on before it may write a kind; `answer` is the one right text, where there is one."""
+
+    facts: F
+    answer: str | None = None
+
+
+class ContentKind(Protocol[F]):
+    """One kind of generated text, about facts of one type."""
 
     @property
     def name(self) -> str:
         """Its name on the outside: "description"."""
+
+    @property
+    def facts_type(self) -> type[F]:
+        """What its texts are about. Kinds about ItemFacts can be asked for by an item's id alone; see ITEM_KINDS."""
 
     @property
     def max_tokens(self) -> int:
@@ -121,27 +162,37 @@ class ContentKind(Protocol):
     def prompt_hash(self) -> str:
         """Changes whenever the wording of the prompt does: texts written from another prompt are stale."""
 
-    def writable(self, facts: ItemFacts, style: Style) -> str | None:
+    def probes(self, style: Style) -> Sequence[Probe[F]]:
+        """What a model is tried on (see fit.py); none for a kind that no model is ever asked for."""
+
+    def writable(self, facts: F, style: Style) -> str | None:
         """None when a model may be asked; otherwise why the template must speak (language, hostile input)."""
 
-    def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
+    def prompt(self, facts: F, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """What a model is asked about writable facts.
 
         `rejected` holds the violations of each try that failed; a retry names those of the last.
         """
 
-    def check(self, text: str, facts: ItemFacts) -> list[Violation]:
+    def check(self, text: str, facts: F, style: Style = PLAIN) -> list[Violation]:
         """Everything in `text` that `facts` do not support or the kind's form forbids; empty means publishable."""
 
-    def fallback(self, facts: ItemFacts) -> str:
-        """The template's text. It passes `check` for every facts, and reads well."""
+    def fallback(self, facts: F, style: Style = PLAIN) -> str:
+        """The template's text, in the language asked for. It passes `check` for every facts, and reads well."""
 
 
-# Kinds by name; filled in models/content/__init__.py.
-CONTENT_KINDS: dict[str, ContentKind] = {}
+# Kinds by name, and of those the kinds whose facts are one catalogue item; filled in models/content/__init__.py.
+CONTENT_KINDS: dict[str, ContentKind[Any]] = {}
+ITEM_KINDS: dict[str, ContentKind[ItemFacts]] = {}
 
 
-def facts_hash(facts: ItemFacts) -> str:
+def facts_hash(facts: Facts) -> str:
     """Hex sha256 of the canonical JSON of `facts`: equal facts, equal hash, in any process and on any machine."""
-    fields = {name: getattr(facts, name) for name in ItemFacts.__dataclass_fields__}
-    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(_fields(facts), order="deterministic")).hexdigest()
+
+
+def _fields(value: Any) -> Any:
+    """Dataclasses as their fields alone: what was derived from them and kept is none."""
+    if is_dataclass(value):
+        return {one.name: _fields(getattr(value, one.name)) for one in fields(value)}
+    return [_fields(one) for one in value] if isinstance(value, tuple) else value

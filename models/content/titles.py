@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from models.content.words import FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NO_CATEGORY
+from models.content.words import FUNCTION_WORDS, INSTRUCTION, LINK, MARKUP, NO_CATEGORY, ORDER
 
 YEAR = r"1[5-9]\d\d|20\d\d"
 BRACKETED_YEAR = re.compile(rf"\s*\(({YEAR})\)")
@@ -18,6 +18,12 @@ MAX_TITLE_CHARS = 120
 MAX_CATEGORY_CHARS = 40
 MAX_CATEGORIES = 6
 READ_TIMES = 8
+# Cyrillic and Greek letters, and a few others, that pass for Latin ones.
+LOOK_ALIKES = str.maketrans(
+    "аеорсухіѕјһԁԛԝмтвкнАЕОРСУХІЅЈМТВКНΑΒΕΖΗΙΚΜΝΟΡΤΥΧοαιυρνκıɡɑ0134@$",
+    "aeopcyxisjhdqwmtbkhAEOPCYXISJMTBKHABEZHIKMNOPTYXoaiupvkigaoieaas",
+)
+FULL_WIDTH = re.compile("[\uff01-\uff5e]")  # "＜" is markup as much as "<"
 SPEAKABLE = re.compile(r"(?:[^\W_]|[ '&/-])+")
 
 
@@ -27,8 +33,9 @@ def plain(text: str, max_chars: int) -> str:
     Longer texts end at a word with "…", within `max_chars`; what lies far beyond that is not even read.
     """
     text = unicodedata.normalize("NFC", text[: READ_TIMES * max_chars])
+    text = FULL_WIDTH.sub(lambda match: chr(ord(match.group()) - 0xFEE0), text)
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    if INSTRUCTION.search(text):
+    if instructs(text):
         return ""
     before = None
     while before != text:  # removing one link can complete another
@@ -36,7 +43,26 @@ def plain(text: str, max_chars: int) -> str:
         text = " ".join(MARKUP.sub(" ", LINK.sub(" ", text)).split())
     if len(text) > max_chars:
         text = (text[: max_chars - 1].rsplit(" ", 1)[0] or text[: max_chars - 1]).rstrip(" ,.;:-") + "…"
-    return "" if INSTRUCTION.search(text) or not any(c.isalnum() for c in text) else text
+    return "" if instructs(text) or not any(c.isalnum() for c in text) else text
+
+
+def instructs(text: str) -> bool:
+    """Whether `text` speaks to or as a language model, also in letters of another script that look like Latin ones."""
+    plainly = folded(text)
+    return INSTRUCTION.search(text) is not None or (plainly != text and INSTRUCTION.search(plainly) is not None)
+
+
+def orders(text: str) -> bool:
+    """Whether `text` gives an order: to a model, or to anyone at the beginning of a sentence ("Write: ...", "Sag ...")."""
+    return instructs(text) or ORDER.search(folded(text)) is not None
+
+
+def folded(text: str) -> str:
+    """`text` as it looks: compatibility forms, look-alike letters and accents as plain ones, nothing invisible."""
+    if text.isascii() and text.isprintable():
+        return text.translate(LOOK_ALIKES)
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)).translate(LOOK_ALIKES)
+    return "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] not in "CM")
 
 
 def names(title: str, dated: bool = False) -> tuple[str, ...]:
@@ -64,18 +90,24 @@ def _article_first(title: str) -> str:
     return f"{found['article']}{joint}{found['rest']}"
 
 
-def labels(categories: Sequence[str]) -> tuple[str, ...]:
+def labels(categories: Sequence[str], lower: bool = True) -> tuple[str, ...]:
     """The categories as they read inside a sentence ("Film-Noir" -> "film-noir"), without empty, unknown and unsafe ones.
 
+    `lower`: in lower case, as English has it; German nouns stay as they are written.
     One with characters other than letters, digits and ' & / - is left out: it could end the sentence it stands in.
     """
     kept: dict[str, str] = {}
     for category in categories:
         label = straight(plain(category, MAX_CATEGORY_CHARS)).replace(",", "")
         words = spoken(label)
+        if label.replace(",", "") != straight(" ".join(unicodedata.normalize("NFC", category).split())).replace(
+            ",", ""
+        ):
+            continue  # something had to be taken out of it, or it is long
         says_something = any(word not in FUNCTION_WORDS for word in words)
-        if says_something and " ".join(words) not in NO_CATEGORY and SPEAKABLE.fullmatch(label):
-            kept.setdefault(" ".join(words), " ".join(_lower(word) for word in label.split(" ")))
+        if says_something and " ".join(words) not in NO_CATEGORY and not orders(label) and SPEAKABLE.fullmatch(label):
+            said = " ".join(_lower(word) for word in label.split(" ")) if lower else label
+            kept.setdefault(" ".join(words), said)
     return tuple(kept.values())[:MAX_CATEGORIES]
 
 
@@ -90,9 +122,9 @@ def spoken(text: str) -> tuple[str, ...]:
 
 
 WORD = re.compile(r"\d+(?:[.,]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:'[^\W\d_]+)*")
-STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‐": "-", "‑": "-"})
+STRAIGHT = str.maketrans("’‘‚“”„«»–—‐‑", '\'\'\'"""""----')
 
 
 def straight(text: str) -> str:
-    """Typographic quotes and dashes as their ASCII ones; the length does not change."""
+    """Typographic quotes and dashes, German ones too, as their ASCII ones; the length does not change."""
     return text.translate(STRAIGHT)

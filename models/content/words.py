@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
+from models.content.language import Language
+from models.content.language import word_set as _set
 
 # What claims nothing by itself, by its part in a sentence. Deliberately few: "about", "for", "by", "during" would each
 # open a new claim. A phrase counts as one word.
@@ -26,6 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "in": ("in",),
     "of": ("of",),
     "from": ("from",),
+    "for": ("for",),
     "joins": ("combines", "blends", "mixes", "features", "includes"),
     "joining": ("combining", "blending", "mixing", "featuring", "including"),
     "blend": ("blend", "mix", "combination"),
@@ -44,32 +43,34 @@ PARTS: dict[str, tuple[str, ...]] = {
 FOLLOWING: dict[str, frozenset[str]] = {
     part: _set(after)
     for part, after in {
-        "start": "title it article this released belonging",
+        "start": "title it article this released belonging fact",
         "title": "end comma bracket and be joins released came belongs with fact",
         "bracket": "year",
         "year": "end comma and be joins released came belongs that with category noun",
-        "category": "end comma and category noun genre blend that with from released as title audience fact",
-        "audience": "end comma and noun from released that with",
-        "noun": "end comma and that with from released in of joining be joins came belongs belonging title audience fact as",
+        "category": "end comma and category noun genre blend that with from released as title audience fact for be",
+        "audience": "end comma and noun from released that with fact",
+        "noun": "end comma and that with from released in of joining be joins came belongs belonging title audience fact as"
+        " for",
         "genre": "end comma and of that from with in category",
-        "fact": "end comma and noun genre from with that be",
+        "fact": "end comma and noun genre from with that be fact category of",
         "comma": "title category article and also both be joins joining released came belongs belonging that with it from as"
-        " audience",
+        " audience fact",
         "article": "category noun genre blend year year-word fact title",
+        "for": "article category fact title audience",
         "this": "noun genre fact",
-        "and": "category article also both be joins joining it released came belongs audience",
+        "and": "category article also both be joins joining it released came belongs audience fact",
         "also": "article be joins belongs in",
         "both": "category article",
-        "be": "article both also released in from belonging listed whole",
+        "be": "article both also released in from belonging listed whole fact",
         "joins": "category both genre fact",
         "joining": "category both genre",
-        "it": "be joins came belongs also",
+        "it": "be joins came belongs also fact",
         "that": "be joins came belongs also",
         "with": "category article both genre",
         "as": "article well",
         "well": "as",
         "in": "year article year-word category both",
-        "of": "category article both genre",
+        "of": "category article both genre fact",
         "from": "year article year-word",
         "blend": "of",
         "released": "in",
@@ -98,8 +99,8 @@ CATEGORY_FORMS: dict[str, tuple[str, ...]] = {
     "drama": ("dramatic",),
     "romance": ("romantic",),
     "animation": ("animated",),
-    "children's": ("for children",),
-    "children": ("children's", "for children"),
+    "children's": ("for children", "made for children", "for kids"),
+    "children": ("children's", "for children", "made for children", "for kids"),
     "sci fi": ("science fiction",),
     "science fiction": ("sci fi",),
     "film noir": ("noir",),
@@ -155,9 +156,25 @@ INSTRUCTION = re.compile(
     rf"|(?:previous|prior|above|following|these|your|new){_GAP}instructions?|system{_GAP}(?:prompt|message|override)"
     rf"|(?:reveal|print|show|repeat|output|leak){_GAP}{_WORDS}(?:prompt|instruction|password|secret|credential|api\W?key|token)"
     rf"|you{_GAP}are{_GAP}(?:now|an?{_GAP}(?:ai|assistant|chatbot|language))\b|as{_GAP}an?{_GAP}(?:ai|language)\b"
-    rf"|language{_GAP}model|act{_GAP}as{_GAP}(?:an?|if|the)\b|jailbreak|developer{_GAP}mode|do{_GAP}anything{_GAP}now"
+    rf"|(?:respond|reply|answer)\w{{0,3}}{_GAP}(?:with|only|exactly)\b|append{_GAP}(?:this|the)\b|instructions?\s{{0,3}}:"
+    rf"|antworte\w{{0,2}}{_GAP}(?:mit|nur)\b|anweisung\w{{0,2}}\s{{0,3}}:|language{_GAP}model|act{_GAP}as{_GAP}(?:an?|if|the)\b|jailbreak|developer{_GAP}mode|do{_GAP}anything{_GAP}now"
     rf"|api\W?key|<\|\w{{0,20}}\|?>?|\[/?inst\]|\b(?:system|assistant|user)\s{{0,3}}:"
-    rf"|(?:other|another|previous){_GAP}(?:user|customer)",
+    rf"|(?:other|another|previous){_GAP}(?:user|customer)"
+    rf"|(?:ignorier|missacht|vergiss|vergess|umgeh)\w{{0,6}}{_GAP}{_WORDS}(?:anweisung|vorherig|bisherig|obig|regel|befehl)\w{{0,4}}"
+    rf"|(?:vorherig|bisherig|obig|folgend|neue)\w{{0,3}}{_GAP}anweisung\w{{0,3}}|system{_GAP}?(?:anweisung|aufforderung)"
+    rf"|(?:zeig|verrat|wiederhol|gib|nenn)\w{{0,3}}{_GAP}{_WORDS}(?:prompt|anweisung|passwort|geheimnis|schlüssel)\w{{0,4}}"
+    rf"|du{_GAP}bist{_GAP}(?:jetzt|nun|ein)\b|sprachmodell|andere\w?{_GAP}(?:nutzer|kunde|benutzer)\w{{0,3}}"
+    rf"|(?:ignor|oubli|olvid)\w{{0,6}}{_GAP}{_WORDS}(?:instru[ck]\w{{0,8}}|anterior\w{{0,3}}|précédent\w{{0,3}})",
+    re.IGNORECASE,
+)
+
+# Orders to anyone, at the beginning of a sentence: what it stands in is not quoted, whatever it asks for.
+ORDER = re.compile(
+    r"(?:^|[.!?:;\n\])}>\"'|*-])\s{0,5}(?:please |bitte |now |dear \w+,? )?"
+    r"(?:say|write|print|output|reply|respond|answer|append|insert|include|add|mention|tell|state|claim|repeat|reveal|translate"
+    r"|pretend|promise|begin|start|end|finish|praise|rate|give|call|send"
+    r"|sag|sage|schreib|schreibe|antworte|nenne|nenn|gib|behaupte|erwähne|wiederhole|verrate|beginne|lobe|bewerte|übersetze"
+    r"|dis|écris|réponds|di|escribe|responde)\b",
     re.IGNORECASE,
 )
 
@@ -169,3 +186,11 @@ LINK = re.compile(
 )
 # Refused wherever it stands, a title included; outside titles the checker allows plain punctuation only.
 MARKUP = re.compile(r"</?[a-zA-Z!][^>]*>?|[<>{}|`\\]|\*\*+|__+|\]\(|&#?\w+;")
+
+NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+NUMBERS |= {"eleven": 11, "twelve": 12}
+COMMON = _set(
+    "the a an is and with for from of to in on it you your are was were has have this that these by not which also been at "
+    "as or but its their there can"
+)
+ENGLISH = Language("en", PARTS, FOLLOWING, CLAIMS, ADDRESSING, NUMBERS, COMMON)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
+from typing import Generic, Literal
 
 from core.errors import TextModelUnavailable
 from core.progress import Reporter, Silent, Task
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.telemetry import TEXTS
-from models.content.kind import ContentKind, ItemFacts, Style, Violation, facts_hash
+from models.content.fit import Fits
+from models.content.kind import PLAIN, ContentKind, F, ItemFacts, Style, Violation, facts_hash
 from models.text.generator import Limits, TextGenerator
 
 BATCH_ITEMS = 32  # items in flight: what a model that goes away midway can cost
 RETRY_TEMPERATURE = 0.3  # the first try takes the likeliest words; a retry may stray a little
 TEMPLATE = "template"
-PLAIN = Style()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,27 @@ class Written:
 
 
 @dataclass(slots=True)
-class _Draft:
-    facts: ItemFacts
+class _Draft(Generic[F]):
+    facts: F
     refused: str | None  # why a model may not be asked; None: it may
     rejected: list[list[Violation]] = field(default_factory=list)  # of each try
     text: str | None = None  # what passed
 
 
 def write(
-    kind: ContentKind, facts: Sequence[ItemFacts], generator: TextGenerator | None, style: Style = PLAIN, seed: int = 0,
-    attempts: int = 3, reporter: Reporter | None = None,
+    kind: ContentKind[F], facts: Sequence[F], generator: TextGenerator | None, style: Style = PLAIN, seed: int = 0,
+    attempts: int = 3, reporter: Reporter | None = None, fits: Fits | None = None,
 ) -> list[Written]:  # fmt: skip
     """Write one text of `kind` for each of `facts`, in the same order.
 
     Each is tried `attempts` times at most; what the check refuses is never returned. Without a generator, or once it
-    raises TextModelUnavailable, the remaining texts are the template's and their `note` says so. Deterministic for
-    one seed where the generator is.
+    raises TextModelUnavailable, the remaining texts are the template's and their `note` says so. With `fits`, a model
+    that does not do this kind well enough (see fit.py) is not asked at all. Deterministic for one seed where the generator is.
     """
     drafts = [_Draft(item, kind.writable(item, style)) for item in facts]
     gone = "" if generator is not None else "no text model is configured"
+    if generator is not None and fits is not None and facts:
+        gone = fits.refusal(kind, generator, style, seed)
     with (reporter or Silent()).task(f"writing {kind.name}s", len(drafts)) as task:
         for start in range(0, len(drafts), BATCH_ITEMS):
             batch = drafts[start : start + BATCH_ITEMS]
@@ -74,7 +76,7 @@ def write(
 
 
 def _ask(
-    kind: ContentKind, drafts: list[_Draft], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task
+    kind: ContentKind[F], drafts: list[_Draft[F]], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task
 ) -> str:  # fmt: skip
     """Fill in the texts that pass; returns why the model went away, "" while it answers."""
     for attempt in range(attempts):
@@ -89,7 +91,7 @@ def _ask(
             return f"the text model is unavailable: {error}"
         for draft, generation in zip(open_drafts, generations, strict=True):
             text = generation.text.strip()
-            violations = kind.check(text, draft.facts)
+            violations = kind.check(text, draft.facts, style)
             if violations:
                 draft.rejected.append(violations)
                 TEXTS.labels(kind.name, "rejected").inc()
@@ -99,16 +101,17 @@ def _ask(
     return ""
 
 
-def _written(kind: ContentKind, draft: _Draft, gone: str, generator: TextGenerator | None, style: Style) -> Written:
+def _written(
+    kind: ContentKind[F], draft: _Draft[F], gone: str, generator: TextGenerator | None, style: Style
+) -> Written:
     """The model's text, or the template's: checked by the same checker, and nothing when even that fails."""
     facts, text, note = draft.facts, draft.text, ""
     by_model = text is not None
     attempts = len(draft.rejected) + by_model
     if text is None:
         note = draft.refused or gone or f"none of {attempts} texts passed the check"
-        asked = replace(facts, locale=style.locale or facts.locale)
-        text = kind.fallback(asked)
-        text = "" if kind.check(text, asked) else text
+        text = kind.fallback(facts, style)
+        text = "" if kind.check(text, facts, style) else text
     TEXTS.labels(kind.name, "model" if by_model else TEMPLATE if text else "none").inc()
     return Written(
         item=facts.item, kind=kind.name, locale=style.locale or facts.locale, text=text,

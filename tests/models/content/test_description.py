@@ -50,6 +50,7 @@ HOSTILE = [
         ),
         (ItemFacts.of("1", "unkonwn (unkonwn)", ["unknown"]), "unkonwn (unkonwn) is part of this catalogue."),
         (ItemFacts.of("1", "Usual Suspects, The (1995)", ["Crime"]), "The Usual Suspects (1995) is a crime title."),
+        (ItemFacts.of("1", "Desk Lamp", [], {"type": "product", "brand": "Acme"}), "Desk Lamp is a product by Acme."),
         (ItemFacts.of("1", "", ["Crime"]), "This title is a crime title."),
         (ItemFacts.of("1", "", [], {"type": "film"}), "This film is part of this catalogue."),
         (ItemFacts.of("1", HOSTILE[0], ["Crime"]), "This title is a crime title."),
@@ -79,13 +80,13 @@ FACTS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(FACTS)
 def test_the_template_passes_the_checker_for_any_facts(facts: ItemFacts) -> None:
     assert DESCRIPTION.check(DESCRIPTION.fallback(facts), facts) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     FACTS,
     st.sampled_from(["best", "Paris", "1987", "horrifying", "award", "not", "$5", "http://x.de", "you"]),
@@ -188,8 +189,8 @@ def test_wordings_differ_between_items_and_are_the_same_for_one() -> None:
     [
         (TOY, Style(), None),
         (TOY, Style("en-GB"), None),
-        (TOY, Style("fr"), "English only"),
-        (ItemFacts.of("1", "Le Bonheur", ["Drame"], {}, "", "fr"), Style(), "English only"),
+        (TOY, Style("fr"), "English and German only"),
+        (ItemFacts.of("1", "Le Bonheur", ["Drame"], {}, "", "fr"), Style(), "English and German only"),
         (ItemFacts.of("1", "", ["Drama"]), Style(), "title"),
         (ItemFacts.of("1", HOSTILE[0], ["Drama"]), Style(), "title"),
         (ItemFacts.of("1", "Toy Story (1995)", ["unknown"]), Style(), "category"),

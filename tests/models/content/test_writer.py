@@ -9,7 +9,7 @@ from core.errors import DownloadFailed, TextModelUnavailable
 from core.progress import Silent
 from headwater.fetch import fetch_smollm2
 from models.content.description import DESCRIPTION, Description
-from models.content.kind import ItemFacts, Style, facts_hash
+from models.content.kind import PLAIN, ItemFacts, Style, facts_hash
 from models.content.writer import BATCH_ITEMS, write
 from models.text.generator import Generation, Limits, Prompt
 from models.text.local import LocalGenerator, convert_gguf
@@ -129,7 +129,7 @@ def test_another_language_asked_for_gets_a_template_in_no_language() -> None:
 
 def test_a_kind_whose_template_fails_its_own_check_publishes_nothing() -> None:
     class Boastful(Description):
-        def fallback(self, facts: ItemFacts) -> str:
+        def fallback(self, facts: ItemFacts, style: Style = PLAIN) -> str:
             return "The best film ever."
 
     [written] = write(Boastful(), films(1), None)

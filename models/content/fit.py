@@ -1,0 +1,119 @@
+"""Is a model good enough for a kind? Measured on the kind's probes before the model may write it, and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import TextModelUnavailable
+from models.content.kind import ContentKind, F, Probe, Style, Violation
+from models.text.generator import Limits, TextGenerator
+
+ATTEMPTS = 2
+# What a model must reach: below it, most of its time would be spent on texts that are thrown away.
+MIN_FIRST_TRY = 0.4
+MIN_AFTER_RETRY = 0.6
+MIN_RIGHT = 0.85  # of kinds with one right answer, which no retry can find
+RETRY_TEMPERATURE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How many of `probes` a model passed: at first try, and after a retry (that included)."""
+
+    model: str
+    kind: str
+    language: str
+    prompt_hash: str
+    probes: int
+    first_try: int
+    after_retry: int
+    right_answers: bool  # whether the probes had one right answer each
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model may write this kind."""
+        if self.right_answers:
+            return self.probes > 0 and self.first_try >= MIN_RIGHT * self.probes
+        return self.first_try >= MIN_FIRST_TRY * self.probes and self.after_retry >= MIN_AFTER_RETRY * self.probes > 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model} passes {self.first_try} of {self.probes} trial texts of the kind {self.kind!r} in {self.language!r} "
+            f"at first try, {self.after_retry} after a retry"
+        )
+
+
+def measure(kind: ContentKind[F], generator: TextGenerator, style: Style, seed: int = 0) -> Fit:
+    """Let `generator` write the kind's probes. Raises TextModelUnavailable when it does not answer."""
+    probes = list(kind.probes(style))
+    language = style.locale or "en"
+    passed = [0] * ATTEMPTS
+    rejected: list[list[list[Violation]]] = [[] for _ in probes]
+    left = [n for n, probe in enumerate(probes) if kind.writable(probe.facts, style) is None]
+    for attempt in range(ATTEMPTS):
+        if not left:
+            break
+        prompts = [kind.prompt(probes[n].facts, style, rejected[n]) for n in left]
+        limits = Limits(kind.max_tokens, kind.stop, RETRY_TEMPERATURE if attempt else 0.0)
+        failed = []
+        for n, generation in zip(left, generator.generate(prompts, limits, seed + attempt), strict=True):
+            violations = judged(kind, generation.text.strip(), probes[n], style)
+            passed[attempt] += not violations
+            if violations:
+                rejected[n].append(violations)
+                failed.append(n)
+        left = failed
+    right = any(probe.answer is not None for probe in probes)
+    return Fit(
+        generator.name, kind.name, language, kind.prompt_hash, len(probes), passed[0], sum(passed), right
+    )  # fmt: skip
+
+
+def judged(kind: ContentKind[F], text: str, probe: Probe[F], style: Style) -> list[Violation]:
+    """What is wrong with a text about a probe: the kind's own check, and the right answer where there is one."""
+    violations = kind.check(text, probe.facts, style)
+    if not violations and probe.answer is not None and text != probe.answer:
+        return [Violation((0, len(text)), text, f"is not the right answer, {probe.answer!r}", "answer")]
+    return violations
+
+
+class Fits:
+    """Verdicts by model, kind, language and prompt; kept in the JSON file `path` where one is given."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[tuple[str, str, str, str], Fit] = {}
+        if path is not None and path.exists():
+            for row in json.loads(path.read_text(encoding="utf-8")):
+                self._keep(Fit(**row))
+
+    def refusal(self, kind: ContentKind[F], generator: TextGenerator, style: Style, seed: int = 0) -> str:
+        """Why `generator` may not write `kind`, "" when it may. The first question about a model takes its time."""
+        key = (generator.name, kind.name, style.locale or "en", kind.prompt_hash)
+        if key not in self._known:
+            try:
+                self._keep(measure(kind, generator, style, seed))
+            except TextModelUnavailable as error:  # says nothing of how well it writes: asked again next time
+                return f"the text model is unavailable: {error}"
+            self._save()
+        fit = self._known[key]
+        return "" if fit.passed else f"the model is not good enough: {fit}"
+
+    @property
+    def known(self) -> list[Fit]:
+        """Every verdict there is."""
+        return list(self._known.values())
+
+    def _keep(self, fit: Fit) -> None:
+        self._known[fit.model, fit.kind, fit.language, fit.prompt_hash] = fit
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        draft.write_text(json.dumps([asdict(fit) for fit in self._known.values()], indent=1), encoding="utf-8")
+        draft.replace(self._path)

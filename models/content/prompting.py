@@ -1,0 +1,55 @@
+"""Prompts by example: a system line, notes with their texts, and the note that is asked about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from models.content.kind import ItemFacts, Violation
+from models.text.generator import Message, Prompt
+
+LEAVE_OUT = " Leave out: {claims}."
+NAMED_CLAIMS = 3
+NAMED_CHARS = 40
+
+# The items of every example: invented, so that a word of theirs that leaks into a text is refused like any other that the
+# facts do not hold.
+INVENTED = (
+    ItemFacts.of("e1", "Velvet Harbour", ["Musical", "Mystery"], {"type": "film", "year": 1931}),
+    ItemFacts.of("e2", "Paper Lanterns", ["Western"], {"type": "film", "year": 1988}),
+    ItemFacts.of("e3", "The Quiet Orchard", ["Fantasy", "Adventure", "War"], {"type": "film", "year": 1974}),
+    ItemFacts.of(
+        "e4", "Oslo Kettle", ["Kettles", "Kitchen"], {"type": "product", "brand": "Fjordal", "color": "white"}
+    ),
+)
+# What a model is tried on: invented as well, and other ones.
+TRIED = (
+    ItemFacts.of("p1", "The Amber Coast (1967)", ["Drama", "Romance"], {"type": "film"}),
+    ItemFacts.of("p2", "Nine Locks (1999)", ["Action", "Crime", "Thriller"], {"type": "film"}),
+    ItemFacts.of("p3", "Hollow Moon (1983)", ["Horror", "Sci-Fi"], {"type": "film"}),
+    ItemFacts.of("p4", "Captain Biscuit (2004)", ["Animation", "Children's", "Comedy"], {"type": "film"}),
+    ItemFacts.of("p5", "Harvest of Salt (1958)", ["Western"], {"type": "film"}),
+    ItemFacts.of("p6", "Ledger Notebook", ["Notebooks", "Office"], {"type": "product", "brand": "Pagewell"}),
+    ItemFacts.of("p7", "Trail Pot", ["Pots", "Kitchen"], {"type": "product", "brand": "Acmeco", "color": "green"}),
+    ItemFacts.of("p8", "Slow Tides (1971)", ["Documentary"], {"type": "film"}),
+)
+
+
+def few_shot(
+    system: str, examples: Sequence[tuple[str, str]], note: str, rejected: Sequence[Sequence[Violation]] = ()
+) -> Prompt:
+    """A chat of (note, text) pairs that ends with `note`; the last rejection's claims are named in the system line."""
+    if rejected:
+        claims = [violation.claim for violation in rejected[-1] if 0 < len(violation.claim) <= NAMED_CHARS]
+        named = ", ".join(f'"{claim}"' for claim in dict.fromkeys(claims[:NAMED_CLAIMS]))
+        system += LEAVE_OUT.format(claims=named) if named else ""
+    messages = [Message("system", system)]
+    for shown, text in examples:
+        messages += [Message("user", shown), Message("assistant", text)]
+    return Prompt((*messages, Message("user", note)))
+
+
+def hash_of(*parts: object) -> str:
+    """Hex sha256 over everything a prompt is built from."""
+    return hashlib.sha256(json.dumps((LEAVE_OUT, *parts), default=str).encode()).hexdigest()

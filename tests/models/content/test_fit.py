@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.errors import TextModelUnavailable
+from models.content import CONTENT_KINDS
+from models.content.description import DESCRIPTION
+from models.content.fit import Fits, measure
+from models.content.kind import Style
+from models.content.label import LABEL, PROBES
+from models.content.prompting import TRIED
+from models.content.writer import write
+from models.text.generator import Generation, Limits, Prompt
+
+
+class Knows:
+    """A text model that gets the first `good` probes of a description right, and says nonsense about the rest."""
+
+    def __init__(self, good: int, name: str = "knows@1", at_retry: bool = False) -> None:
+        self.name, self.good, self.at_retry = name, good, at_retry
+        self.prompts = 0
+        self.away = False
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        if self.away:
+            raise TextModelUnavailable("text endpoint: no answer in time")
+        self.prompts += len(prompts)
+        known = {item.names[0]: DESCRIPTION.fallback(item) for item in TRIED[: self.good]}
+        ready = not self.at_retry or limits.temperature > 0
+        said = [known.get(prompt.messages[-1].content.split(" | ")[0]) if ready else None for prompt in prompts]
+        return [Generation(text or "The best film ever made.", 9, "stop") for text in said]
+
+
+def test_a_model_is_measured_at_first_try_and_after_a_retry() -> None:
+    fit = measure(DESCRIPTION, Knows(5), Style("en"))
+    assert (fit.probes, fit.first_try, fit.after_retry, fit.passed) == (8, 5, 5, True)
+    late = measure(DESCRIPTION, Knows(8, at_retry=True), Style("en"))
+    assert (late.first_try, late.after_retry, late.passed) == (0, 8, False)
+
+
+@pytest.mark.parametrize(("good", "passed"), [(8, True), (5, True), (4, False), (0, False)])
+def test_a_model_below_the_threshold_may_not_write_and_the_template_says_why(good: int, passed: bool) -> None:
+    model = Knows(good)
+    [written] = write(DESCRIPTION, [TRIED[0]], model, fits=Fits())
+    if passed:
+        assert (written.origin, written.note) == ("model", "")
+    else:
+        assert (written.origin, written.attempts) == ("template", 0)
+        assert f"{good} of 8" in written.note
+        assert "not good enough" in written.note
+
+
+def test_a_verdict_is_kept_by_model_kind_language_and_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "fits.json"
+    model = Knows(0)
+    assert "not good enough" in Fits(path).refusal(DESCRIPTION, model, Style())
+    asked = model.prompts
+    again = Fits(path)
+    assert "not good enough" in again.refusal(DESCRIPTION, model, Style())
+    assert model.prompts == asked
+    assert again.refusal(DESCRIPTION, Knows(8, "better@2"), Style()) == ""
+    assert len(Fits(path).known) == 2
+    assert "not good enough" in again.refusal(DESCRIPTION, model, Style("de"))
+    assert model.prompts > asked
+
+
+def test_a_model_that_is_away_gets_no_verdict() -> None:
+    fits, model = Fits(), Knows(8)
+    model.away = True
+    assert "no answer in time" in fits.refusal(DESCRIPTION, model, Style())
+    model.away = False
+    assert fits.refusal(DESCRIPTION, model, Style()) == ""
+
+
+class Labels(Knows):
+    """Labels right, but for some."""
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        right = dict(PROBES[: self.good])
+        return [Generation(right.get(prompt.messages[-1].content, "ok, mixed"), 4, "stop") for prompt in prompts]
+
+
+def test_labels_must_be_right_and_not_only_well_formed() -> None:
+    assert measure(LABEL, Labels(9), Style()).passed
+    assert not measure(LABEL, Labels(8), Style()).passed
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize("name", sorted(CONTENT_KINDS))
+def test_every_kind_can_be_tried_and_its_own_template_would_pass(name: str, locale: str) -> None:
+    kind, style = CONTENT_KINDS[name], Style(locale)
+    probes = kind.probes(style)
+    assert len(probes) >= 6
+    for probe in probes:
+        text = kind.fallback(probe.facts, style)
+        assert kind.check(text, probe.facts, style) == []
+        assert probe.answer in (None, text)
+        if kind.writable(probe.facts, style) is None:
+            prompt = kind.prompt(probe.facts, style)
+            assert [message.role for message in prompt.messages][:1] == ["system"]
+            assert prompt == kind.prompt(probe.facts, style)
+    assert len(kind.prompt_hash) == 64
