@@ -42,17 +42,24 @@ class Recipe:
     gpu: SequenceConfig
     text: bool
     partners: tuple[Member, ...]
+    seed: int = SEED
+    others: tuple[
+        tuple[int, SequenceConfig], ...
+    ] = ()  # on one core, the seeds of further sequence models of the blend
     remarks: str = ""
 
 
 # On a GPU, what the literature trains: a full softmax at 2 to 4 times the width. These figures were not measured yet.
 _GPU = {"dimensions": 128, "heads": 4, "length": 200, "negatives": 0, "batch_tokens": 16_384, "epochs": 100}
 _ML = SequenceConfig(time_buckets=0)
+_ML_WIDE = replace(_ML, dimensions=128, heads=4, length=200, dropout=0.2, epochs=12, learning_rate=1.5e-3)
 _ML_PARTNERS = (
     Member("transitions", FILMS),
     Member("linear", {"objective": "next", "regularization": 100.0, "train_recency": 0.8, "recency": 0.8}),
 )
-_BEAUTY = SequenceConfig(time_buckets=0, length=50, epochs=12, batch_tokens=1600, dropout=0.2)
+_BEAUTY = SequenceConfig(time_buckets=0, length=50, epochs=30, batch_tokens=1600, dropout=0.3)
+_BEAUTY_SHORT = replace(_BEAUTY, epochs=12, dropout=0.2)
+_BEAUTY_WIDE = replace(_BEAUTY, dimensions=128, heads=4, epochs=20, dropout=0.4)
 _BEAUTY_PARTNERS = (
     Member("transitions", BASKETS),
     Member(
@@ -77,9 +84,13 @@ _BEAUTY_TEXT = (
 )
 
 RECIPES = {
-    "ml-1m-seq": Recipe(_ML, replace(_ML, **_GPU, dropout=0.2), False, _ML_PARTNERS),
-    "beauty-seq": Recipe(_BEAUTY, replace(_BEAUTY, **_GPU, dropout=0.4), False, _BEAUTY_PARTNERS),
-    "beauty-seq-text": Recipe(_BEAUTY, replace(_BEAUTY, **_GPU, dropout=0.4), True, _BEAUTY_TEXT),
+    "ml-1m-seq": Recipe(
+        _ML_WIDE, replace(_ML, **_GPU, dropout=0.2), False, _ML_PARTNERS, 1, ((0, replace(_ML, epochs=32)),)
+    ),
+    "beauty-seq": Recipe(
+        _BEAUTY_WIDE, replace(_BEAUTY, **_GPU, dropout=0.4), False, _BEAUTY_PARTNERS, 1, ((0, _BEAUTY),)
+    ),
+    "beauty-seq-text": Recipe(_BEAUTY_SHORT, replace(_BEAUTY, **_GPU, dropout=0.4), True, _BEAUTY_TEXT),
 }
 
 
@@ -125,29 +136,32 @@ def bench(name: str, folder: Path, recipe: Recipe, config: SequenceConfig, given
     features = ItemFeatures.from_folder(folder) if recipe.text else ItemFeatures()
     texts = features.texts or None
     validation = split_folder(folder, "validation")
-    run = given.work / f"{name}-{given.scale}"
-    curve = Curve(run / "curve.jsonl", validation, protocol.metrics, features, given.every, config.epochs)
-    model = Sequence.fit(validation.train, config, SEED, reporter, texts, run / "checkpoints", curve.watch)
+    seeded = [(recipe.seed, config), *(recipe.others if given.scale == "cpu" else ())]
+    curves: list[Curve] = []
+    models: list[Recommender] = []
+    for at, (seed, one) in enumerate(seeded):
+        run = given.work / (f"{name}-{given.scale}" + (f"-{at + 1}" if at else ""))
+        curves.append(Curve(run / "curve.jsonl", validation, protocol.metrics, features, given.every, one.epochs))
+        checkpoints = run / "checkpoints"
+        models.append(Sequence.fit(validation.train, one, seed, reporter, texts, checkpoints, curves[at].watch))
     if int(os.environ.get("RANK", "0")):
         return ""
-    others = fit_members(recipe.partners, validation.train, SEED, reporter, texts)
-    names = [member.name for member in recipe.partners]
-    mixtures = {"blend": [model, *others], "the same without sequence": others}
+    models += fit_members(recipe.partners, validation.train, SEED, reporter, texts)
+    members = (*[Member("sequence")] * len(seeded), *recipe.partners)
     blends, notes = {}, {}
-    for label, models in mixtures.items():
-        members = (Member("sequence"), *recipe.partners)[-len(models) :]
-        plain = BlendConfig(members, cutoff=10, cases=len(validation))
-        learned = Blend.of(models, plain).learned(validation, SEED, reporter)
-        blends[label] = Blend.of(models, replace(plain, weights=learned.weights))
-        notes[label] = ", ".join(f"{m.name} {w:.2f}" for m, w in zip(members, learned.weights, strict=True))
-    every: dict[str, Recommender] = {"sequence": model, **dict(zip(unique(names), others, strict=True)), **blends}
+    for label, first in {"blend": 0, "the same without sequence": len(seeded)}.items():
+        plain = BlendConfig(members[first:], cutoff=10, cases=len(validation))
+        learned = Blend.of(models[first:], plain).learned(validation, SEED, reporter)
+        blends[label] = Blend.of(models[first:], replace(plain, weights=learned.weights))
+        notes[label] = ", ".join(f"{m.name} {w:.2f}" for m, w in zip(plain.members, learned.weights, strict=True))
+    every: dict[str, Recommender] = {**dict(zip(unique([m.name for m in members]), models, strict=True)), **blends}
     rows = measured(every, validation, protocol, reporter, features)
     print({label: row.metrics for label, row in rows.items()}, notes, file=sys.stderr, flush=True)
     if given.validation_only:
         return ""
     test = split_folder(folder, "test")  # leave-last-out: what is learned from is the same
     found = measured(every, test, protocol, reporter, features)
-    return page(name, protocol, recipe, config, rows, found, notes, curve, given)
+    return page(name, protocol, recipe, list(zip(seeded, curves, strict=True)), rows, found, notes, given)
 
 
 def unique(names: Listed[str]) -> list[str]:
@@ -163,12 +177,11 @@ def measured(
 
 
 def page(
-    name: str, protocol: Protocol, recipe: Recipe, config: SequenceConfig, validation: dict[str, Row],
-    test: dict[str, Row], notes: dict[str, str], curve: Curve, given: argparse.Namespace,
+    name: str, protocol: Protocol, recipe: Recipe, curves: Listed[tuple[tuple[int, SequenceConfig], Curve]],
+    validation: dict[str, Row], test: dict[str, Row], notes: dict[str, str], given: argparse.Namespace,
 ) -> str:  # fmt: skip
     """The markdown of one run."""
-    metrics, lines = protocol.metrics, curve.lines()
-    cpu_s = sum(line["cpu_s"] for line in lines)
+    metrics = protocol.metrics
     head = [
         "model",
         *(f"validation {m}" for m in metrics),
@@ -184,31 +197,39 @@ def page(
     for entry in protocol.published:
         known = [part for m in metrics for part in (f"{entry[m]:.4f}" if m in entry else "", "")]
         cells.append([f"{entry['method']} (published)", *[""] * len(metrics), *known])
-    points = [["epoch", "CPU s", *(f"validation {m}" for m in metrics)], ["---"] * (2 + len(metrics))]
-    spent = 0.0
-    for line in lines:
-        spent += line["cpu_s"]
-        if metrics[0] in line:
-            points.append([str(line["epoch"]), f"{spent:,.0f}", *(f"{line[m]:.4f}" for m in metrics)])
-    points.append([str(config.epochs), f"{spent:,.0f}", *(f"{validation['sequence'].metrics[m]:.4f}" for m in metrics)])
+    learned = []
+    for label, ((seed, config), curve) in zip(unique(["sequence"] * len(curves)), curves, strict=True):
+        learned += history(f"{label}, seed {seed}", config, curve, metrics, validation[label])
     against = [
         f"- {label} against {other}, {m}: {c.difference:+.4f} (95% {c.low:+.4f} to {c.high:+.4f})"
         for label, other in (("blend", "sequence"), ("blend", "the same without sequence"))
         for m in metrics
         for c in [test[label].against(test[other], m, SEED)]
     ]
-    plain = SequenceConfig()
-    said = ", ".join(f"{k} {v}" for k, v in vars(config).items() if v != getattr(plain, k)) or "all defaults"
     return "\n".join([
         f"# The sequence recommender on {name}", "",
         f"{protocol.split} split, {test['sequence'].cases:,} users, item text {'used' if recipe.text else 'not used'}; full "
         "ranking, ties against the model, what a user has is masked. Chosen on validation; the test was read once. "
-        f"Configuration: {said}; {cpu_s:,.0f} CPU seconds of training ({given.scale}).", "",
+        f"Configuration of {given.scale}.", "",
         *table(cells), "", *against, "",
         *(f"- weights of {label}, learned on validation: {weights}" for label, weights in notes.items()), "",
-        "## While it learned", "", *table(points), "", *([recipe.remarks, ""] if recipe.remarks else []),
-        f"Made by `python -m bench.sequence DATA/{name.removesuffix('-text')}{' --text' if recipe.text else ''}`, seed {SEED}.",
+        "## While it learned", "", *learned, *([recipe.remarks, ""] if recipe.remarks else []),
+        f"Made by `python -m bench.sequence DATA/{name.removesuffix('-text')}{' --text' if recipe.text else ''}`.",
     ]) + "\n"  # fmt: skip
+
+
+def history(label: str, config: SequenceConfig, curve: Curve, metrics: tuple[str, ...], end: Row) -> list[str]:
+    """How one sequence model is configured, and its figures on validation while it learned."""
+    points = [["epoch", "CPU s", *(f"validation {m}" for m in metrics)], ["---"] * (2 + len(metrics))]
+    spent = 0.0
+    for line in curve.lines():
+        spent += line["cpu_s"]
+        if metrics[0] in line:
+            points.append([str(line["epoch"]), f"{spent:,.0f}", *(f"{line[m]:.4f}" for m in metrics)])
+    points.append([str(config.epochs), f"{spent:,.0f}", *(f"{end.metrics[m]:.4f}" for m in metrics)])
+    plain = SequenceConfig()
+    said = ", ".join(f"{k} {v}" for k, v in vars(config).items() if v != getattr(plain, k)) or "all defaults"
+    return [f"{label}: {said}; {spent:,.0f} CPU seconds of training.", "", *table(points), ""]
 
 
 def table(rows: Listed[Listed[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
     python -m bench.train_memory                       # all, each in a process of its own that may not have more
     python -m bench.train_memory --models transitions --interactions 2000000 --items 100000
+    python -m bench.train_memory --models sequence --share 0.02   # so much of an epoch, everything at its full size
 
 The stream is written as snapshot segments are; each process reads it (features/interactions.py) and fits one model. The models
 are as configured by default but for ALS_ITERATIONS and EPOCHS, for time: neither changes what memory is needed.
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +67,36 @@ def generate(folder: Path, interactions: int, items: int, users: int, seed: int 
         pq.write_table(pa.table(columns, schema=SCHEMA), folder / f"{number:06d}.parquet", compression="zstd")
 
 
-def measure(model: str, folder: Path) -> dict[str, object]:
-    """Read the stream, fit one model; in this very process, which must do nothing else."""
+class Enough(Exception):
+    """The share of an epoch that was asked for is done."""
+
+
+@dataclass
+class Stopping:
+    """Reports like Terminal and raises Enough when a share of the (one) epoch is done; notes what it cost in CPU seconds."""
+
+    share: float
+    done: float = 0.0
+    began_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @contextmanager
+    def task(self, label: str, total: float) -> Iterator[Stopping]:
+        """The task of training, which is told of shares of an epoch."""
+        self.began_s = time.process_time()
+        yield self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """After each batch."""
+        self.done += steps
+        self.cpu_s = time.process_time() - self.began_s
+        print(f"{self.done:.4f} of an epoch in {self.cpu_s:.0f} CPU s, {note}", file=sys.stderr, flush=True)
+        if self.done >= self.share:
+            raise Enough
+
+
+def measure(model: str, folder: Path, share: float) -> dict[str, object]:
+    """Read the stream, fit one model or `share` of its epoch; in this very process, which must do nothing else."""
     kind = RECOMMENDERS[model]
     config = kind.config_type()
     known = {field.name for field in fields(config)}
@@ -74,12 +105,25 @@ def measure(model: str, folder: Path) -> dict[str, object]:
     data = Interactions.from_parquet(folder)
     read_s, read_cpu_s, read_bytes = time.perf_counter() - began, time.process_time() - cpu, _peak_bytes()
     began, cpu = time.perf_counter(), time.process_time()
-    kind.fit(data, config, reporter=Terminal())
+    part: dict[str, object] = {}
+    if share < 1:
+        stopping = Stopping(share)
+        try:
+            kind.fit(data, config, reporter=stopping)
+        except Enough:
+            whole_s = stopping.cpu_s / stopping.done
+            part = {
+                "share": round(stopping.done, 4),
+                "share_cpu_s": round(stopping.cpu_s, 1),
+                "epoch_cpu_s": round(whole_s),
+            }
+    else:
+        kind.fit(data, config, reporter=Terminal())
     return {
         "model": model, "interactions": len(data), "items": data.n_items, "users": data.n_users,
         "read_s": round(read_s, 1), "read_cpu_s": round(read_cpu_s, 1), "read_peak_gb": round(read_bytes / 1e9, 2),
         "fit_s": round(time.perf_counter() - began, 1), "fit_cpu_s": round(time.process_time() - cpu, 1),
-        "peak_gb": round(_peak_bytes() / 1e9, 2),
+        "peak_gb": round(_peak_bytes() / 1e9, 2), **part,
     }  # fmt: skip
 
 
@@ -99,10 +143,11 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the stream is, or is to be, kept")
+    parser.add_argument("--share", type=float, default=1.0, help="of the epoch of a model that learns in epochs")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        print(json.dumps(measure(asked.models, asked.folder)), flush=True)
+        print(json.dumps(measure(asked.models, asked.folder, asked.share)), flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="headwater-stream-") as temporary:
         folder = asked.folder or Path(temporary)
@@ -111,6 +156,7 @@ def main() -> None:
             generate(folder, asked.interactions, asked.items, asked.users)
         for model in asked.models.split(","):
             command = [sys.executable, "-m", "bench.train_memory", "--measure", "--models", model, "--folder", folder]
+            command += ["--share", str(asked.share)]
             if subprocess.run(command, preexec_fn=_limited).returncode:
                 print(
                     json.dumps({"model": model, "failed": f"within {LIMIT_BYTES >> 30} GiB of address space"}),

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackError, svds
 
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
@@ -32,16 +33,19 @@ from models.recommender import (
     strongest_terms,
     top_k,
 )
+from models.spectrum import leading
 
 ARRAYS = ("indptr", "indices", "data", "degrees", "basis")
 USERS_AT_ONCE = 512
+ITERATIONS = 15  # towards the singular vectors, where ARPACK finds none
+POLYNOMIAL_AT_ONCE = 32  # users whose dense signals are filtered together: they stay in the cache
 
 
 @dataclass(frozen=True)
 class GraphConfig:
     """The filter and how a history is read. Powers are of the number of users of an item."""
 
-    order: int = 1  # of the polynomial filter; 1 is linear
+    order: Annotated[int, Meta(ge=1, le=1000)] = 1  # of the polynomial filter; 1 is linear
     flatness: float = 1.5  # of the plateau, where the order is above 1
     power: float = 0.0  # divided out of the history and given back to the answer, around the polynomial
     rank: int = 256  # of the ideal low-pass
@@ -175,6 +179,12 @@ class Graph:
         if self.config.order == 1:
             linear: NDArray[np.float32] = ((signal @ self._transposed) @ self.graph).toarray()
             return linear
+        parts = range(0, signal.shape[0], POLYNOMIAL_AT_ONCE)
+        none = np.zeros((0, signal.shape[1]), np.float32)
+        return np.concatenate([*(self._series(signal[at : at + POLYNOMIAL_AT_ONCE]) for at in parts), none])
+
+    def _series(self, signal: sparse.csr_matrix) -> NDArray[np.float32]:
+        """(B, n_items): the Chebyshev series of the plateau."""
         coefficients = self._coefficients.astype(np.float32)
         before = signal.T.toarray()
         now = self._shifted(before)
@@ -210,6 +220,12 @@ def _basis(graph: sparse.csr_matrix, rank: int, seed: int) -> NDArray[np.float32
     rank = min(rank, min(graph.shape) - 1)
     if rank < 1:
         return np.zeros((graph.shape[1], 0), np.float32)
-    start = np.random.default_rng(seed).random(min(graph.shape), dtype=np.float32)
-    _, _, vectors = svds(graph, k=rank, v0=start)
-    return np.ascontiguousarray(vectors.T, dtype=np.float32)
+    rng = np.random.default_rng(seed)
+    try:
+        vectors = svds(graph, k=rank, v0=rng.random(min(graph.shape), dtype=np.float32))[2].T
+        if not np.isfinite(vectors).all():
+            raise np.linalg.LinAlgError("not finite")
+    except (np.linalg.LinAlgError, ArpackError):  # where many are alike: a graph in many pieces, such as sessions
+        back = graph.T.tocsr()
+        vectors = leading(lambda block: back @ (graph @ block), graph.shape[1], rank, rng, ITERATIONS)[1]
+    return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from core.errors import ArtifactCorrupt, ConfigurationError
@@ -50,7 +51,7 @@ class SequenceConfig:
     """What is built and how it learns. Defaults: what one core can train on a million interactions, by validation."""
 
     dimensions: int = 64
-    blocks: int = 2
+    blocks: Annotated[int, Meta(ge=0, le=100)] = 2
     heads: int = 2
     length: int = 128  # newest interactions that are read
     time_buckets: int = 32  # of times between interactions, each twice as wide as the one before; 0: there is no clock
@@ -170,11 +171,14 @@ class Sequence:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """See models.recommender.Recommender."""
+        import torch
+
         saved = load_model(folder, cls.name, (VECTORS,))
         config, weights = saved.config_as(SequenceConfig), dict(saved.arrays)
         vectors = weights.pop(VECTORS)
         check_shape(folder, vectors, len(saved.item_ids), config.dimensions)
-        expected = cls(config, saved.item_ids, saved.trained_until_s, vectors, {})._blank.state_dict()
+        with torch.device("meta"):  # shapes alone: a forged configuration cannot fill the memory
+            expected = cls(config, saved.item_ids, saved.trained_until_s, vectors, {})._blank.state_dict()
         if expected.keys() != weights.keys():
             raise ArtifactCorrupt(f"{folder}: the weights are not those of its model.json; train and publish it again")
         for name, array in weights.items():

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.sequence_batches import Histories
+from models.spectrum import leading
 
 WINDOW = 10
 CONTEXT_POWER = 0.75  # smooths the counts of contexts, as word2vec does
-OVERSAMPLED = 16
 ITERATIONS = 6  # few: it is a beginning only
 MOST_ITEMS = 100_000  # beyond, the counts would outgrow memory and the vectors begin at random
 NOISE = 0.1
@@ -27,25 +27,11 @@ def start_vectors(data: Histories, n_items: int, d: int, seed: int) -> NDArray[n
     noise = rng.normal(size=(n_items, d)) * d**-0.5
     if not d < n_items <= MOST_ITEMS:
         return np.asarray(noise, np.float32)
-    values, vectors = _leading(_information(data, n_items), d, rng)
+    matrix = _information(data, n_items)
+    values, vectors = leading(lambda block: matrix @ block, n_items, d, rng, ITERATIONS)
     found = vectors * np.sqrt(np.maximum(values, 0))
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found / np.maximum(length, 1e-9) + NOISE * noise, np.float32)
-
-
-def _leading(
-    matrix: sparse.csr_matrix, k: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """About the k largest eigenvalues (k,) of a symmetric (n, n), and their vectors (n, k), by subspace iteration.
-
-    Halko, Martinsson and Tropp 2011, "Finding structure with randomness". Unlike ARPACK it keeps no state between calls.
-    """
-    n = matrix.shape[0]
-    basis = np.linalg.qr(rng.normal(size=(n, min(n, k + OVERSAMPLED))))[0]
-    for _ in range(ITERATIONS):
-        basis = np.linalg.qr(matrix @ basis)[0]
-    values, inner = np.linalg.eigh(basis.T @ (matrix @ basis))
-    return values[::-1][:k], (basis @ inner)[:, ::-1][:, :k]
 
 
 def _information(data: Histories, n_items: int) -> sparse.csr_matrix:

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -51,7 +52,7 @@ class VAEConfig:
     objective: Literal["autoencode", "next"] = "next"
     dimensions: int = 128  # of the latent space
     hidden: int = 256  # width of the encoder
-    layers: int = 1  # of the encoder, after the sum of the history's items
+    layers: Annotated[int, Meta(ge=0, le=100)] = 1  # of the encoder, after the sum of the history's items
     history: int = 200  # newest interactions that are read
     recency: float = 0.9  # next: each interaction back in the history counts this much less
     read_recency: float = 0.9  # autoencode: as `recency`, but only when asked, not in training

@@ -53,6 +53,16 @@ def test_gf_cf_adds_the_ideal_low_pass_between_powers_of_the_degrees():
     assert np.allclose(found, expected, atol=1e-5)
 
 
+def test_the_low_pass_is_the_same_where_arpack_fails(monkeypatch):
+    def failing(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")  # as it does on a graph in many pieces
+
+    users, config = UserBatch.from_sequences(taste()), GraphConfig(rank=4, low_pass=0.3)
+    expected = Graph.fit(taste(), config).scores(users)
+    monkeypatch.setattr("models.graph.svds", failing)
+    assert np.allclose(Graph.fit(taste(), config).scores(users), expected, atol=1e-5)
+
+
 def test_a_polynomial_filter_is_that_function_of_the_graphs_eigenvalues():
     data = taste()
     graph, config = normalised(data), GraphConfig(order=5, flatness=1.5, power=0.4, low_pass=0.0)
