@@ -18,7 +18,7 @@ class HeadwaterError(Exception):
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retriable: ClassVar[bool] = False
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
 
 class ConfigurationError(HeadwaterError):
@@ -57,6 +57,18 @@ class Forbidden(HeadwaterError):
 
     code = "forbidden"
     http_status = 403
+
+
+class RateLimited(HeadwaterError):
+    """A key asks more often than it may."""
+
+    code = "rate_limited"
+    http_status = 429
+    retriable = True
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(f"{message}: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(HeadwaterError):

@@ -160,7 +160,8 @@ def decode(
         raise InvalidEvent("empty", "the message has no value")
     if len(raw) > max_bytes:
         raise InvalidEvent("too_large", f"{len(raw)} bytes; at most {max_bytes} are accepted")
-    event = (None if headers else _decode_plainly(raw)) or _decode_carefully(raw, headers)
+    attributes = _attributes(headers) if headers else {}
+    event = (None if attributes else _decode_plainly(raw)) or _decode_carefully(raw, attributes)
     if event.time.timestamp() > time.time() + max_future_s:
         raise InvalidEvent("from_the_future", f"time {event.time.isoformat()} is more than {max_future_s} s ahead")
     if event.time.year < 1900:
@@ -230,9 +231,15 @@ def _decode_plainly(raw: bytes) -> Event | None:
     return Event(outline.id, outline.source, outline.type, outline.time, body)
 
 
-def _decode_carefully(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> Event:
+def _attributes(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, bytes]:
+    """What the headers say of the event in binary mode; nothing where they hold something else, a trace for one."""
+    found = {name.lower()[3:]: value for name, value in headers if value is not None and name.lower().startswith("ce_")}
+    return found if "id" in found else {}
+
+
+def _decode_carefully(raw: bytes, attributes: dict[str, bytes]) -> Event:
     try:
-        envelope = _binary(raw, headers) if headers else _decode_envelope(raw)
+        envelope = _binary(raw, attributes) if attributes else _decode_envelope(raw)
         kind = _BODIES.get(envelope.type)
         interaction_kind = None if kind else _interaction_kind(envelope.type)
         if kind is None and interaction_kind is None:
@@ -256,16 +263,10 @@ def _decode_carefully(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -
     return Event(envelope.id, envelope.source, envelope.type, envelope.time, body)
 
 
-def _binary(raw: bytes, headers: Iterable[tuple[str, bytes | None]]) -> _Envelope:
-    attributes = {
-        name.lower().removeprefix("ce_"): value.decode()
-        for name, value in headers
-        if value is not None and name.lower().startswith("ce_")
-    }
-    if "id" not in attributes:
-        return _decode_envelope(raw)
-    _refuse_nul(*attributes.values())
-    return msgspec.convert({**attributes, "data": msgspec.json.decode(raw)}, _Envelope)
+def _binary(raw: bytes, attributes: dict[str, bytes]) -> _Envelope:
+    texts = {name: value.decode() for name, value in attributes.items()}
+    _refuse_nul(*texts.values())
+    return msgspec.convert({**texts, "data": msgspec.json.decode(raw)}, _Envelope)
 
 
 def _body(kind: type[Any], data: Any, interaction_kind: str) -> Body:

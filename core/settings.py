@@ -16,6 +16,8 @@ from core.errors import ConfigurationError
 
 NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PREFIX = "HEADWATER_"
+OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # as OpenTelemetry's own specification calls it
+TABLES = {"kind_weights": '{"view": 1.0}', "surfaces": '{"home": {"limit": 20}}'}  # JSON in the environment; an example
 NAMES = "^[a-z0-9_-]+(,[a-z0-9_-]+)*$"  # comma-separated
 
 # How much an interaction says that the user wants the item. Zero and below: not a sign of interest.
@@ -43,8 +45,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"  # where the API listens
     port: Port = 8080  # 0 takes a free one
     metrics_port: Port = 0  # where ingest and schedule show /metrics (`up`: this port and 2 above); 0: nowhere
+    max_running: Positive | None = None  # requests for lists answered at once; None: 2 for each core, at least 4
+    max_waiting: Positive = 64  # requests of a kind that wait for their turn; more are refused
+    max_wait_ms: Positive = 250  # longest wait of a request for lists; then it is refused
+    max_connections: Positive = 4096  # of clients to the API; more are refused
+    drain_grace_s: Annotated[float, Meta(ge=0, le=10)] = 1.0  # from a SIGTERM on: not ready, still answering everyone
     require_keys: bool | None = None  # None: keys are required unless the API listens on loopback only
     secret: str | None = None  # keys the hashes of erased users and signs slate tokens; None: made once, kept in home
+    key_requests_per_s: Annotated[float, Meta(ge=0)] = 1000.0  # of a key that has no limit of its own; 0: none
+    key_burst: Positive = 2000  # requests such a key may save up
+    traces_endpoint: str | None = None  # OTLP/HTTP collector; None: OTEL_EXPORTER_OTLP_ENDPOINT, without it no traces
+    traces_share: Annotated[float, Meta(ge=0, le=1)] = 1.0  # kept of the traces that begin here
     topic_partitions: Positive = 4  # of <namespace>.events, when Headwater creates it
     ingest_batch_events: Positive = 5000  # most events in one transaction
     ingest_poll_ms: Positive = 50  # how long a poll waits for more when there is nothing
@@ -54,10 +65,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dead_letter_window_events: Positive = 10_000  # the consumer halts when, within this many events ...
     dead_letter_max_share: Annotated[float, Meta(gt=0, le=1)] = 0.5  # ... more than this share was bad
     session_timeout_ms: Positive = 6000  # Kafka group session; the embedded broker makes a join wait half of it
+    new_item_share: Annotated[float, Meta(ge=0, le=1)] = (
+        0.1  # of a list's places for items no model was trained on; 0: none
+    )
+    new_item_likeness: Annotated[float, Meta(gt=0, le=1)] = 0.25  # least cosine of their text with what the user chose
     history_events: Positive = 200  # newest events of a user that models see
     kind_weights: dict[str, float] = msgspec.field(
         default_factory=DEFAULT_KIND_WEIGHTS.copy
     )  # weight of each interaction kind; TOML table or JSON
+    surfaces: dict[str, dict[str, Any]] = {}  # what the lists of a surface are like; TOML table or JSON
     # Crontab lines in UTC; "off" is never.
     train_cron: str = "0 3 * * *"  # when train_models are retrained
     light_train_cron: str = "15 * * * *"  # when light_train_models are
@@ -104,6 +120,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return self.require_keys
         return self.host not in ("127.0.0.1", "::1", "localhost")
 
+    @property
+    def keys_note(self) -> str:
+        """For whoever starts a server: whether callers need a key, and why."""
+        if self.keys_required:
+            return "callers need an API key: `headwater keys create`"
+        if self.require_keys is None:
+            return f"no API key is asked for: only this machine reaches {self.host} (HEADWATER_REQUIRE_KEYS=true asks)"
+        return "no API key is asked for (HEADWATER_REQUIRE_KEYS=false): whoever reaches the server may do everything"
+
 
 def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> Settings:
     """Read settings: defaults, then the TOML file (`toml_file`, or HEADWATER_CONFIG), then the environment.
@@ -117,11 +142,13 @@ def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> 
             values.update(tomllib.loads(path.read_text()))
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"settings file {path}: {error}") from error
+    if environ.get(OTEL_ENDPOINT):
+        values.setdefault("traces_endpoint", environ[OTEL_ENDPOINT])
     names = set(Settings.__struct_fields__)
     for variable, text in environ.items():
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and name in names and text != "":
-            values[name] = _parse_table(variable, text) if name == "kind_weights" else text
+            values[name] = _parse_table(variable, text, TABLES[name]) if name in TABLES else text
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # Path
     except msgspec.ValidationError as error:
@@ -138,8 +165,8 @@ def load_settings(environ: Mapping[str, str], toml_file: Path | None = None) -> 
     return settings
 
 
-def _parse_table(variable: str, text: str) -> Any:
+def _parse_table(variable: str, text: str, example: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise ConfigurationError(f'{variable}: expected a JSON object such as {{"view": 1.0}} ({error})') from error
+        raise ConfigurationError(f"{variable}: expected a JSON object such as {example} ({error})") from error

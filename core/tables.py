@@ -224,6 +224,8 @@ api_keys = Table(
     Column("label", Text, nullable=False, server_default=""),
     _time("created_at", now=True),
     _time("revoked_at", nullable=True),
+    Column("requests_per_s", Double),
+    Column("burst", Integer),
     PrimaryKeyConstraint("key_id"),
     UniqueConstraint("key_hash"),
 )

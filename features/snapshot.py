@@ -7,7 +7,7 @@ sequence number already read nor date its event before one. Rows of transactions
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +88,11 @@ def take_snapshot(events: EventStore, artifacts: ArtifactStore, reporter: Report
     """
     prefix = f"snapshots/{events.lineage()}"
     horizon = events.horizon()
-    segments = {name: _about(artifacts, f"{prefix}/{name}") for name in _newest_revisions(artifacts, prefix)}
+    names = artifacts.list(prefix)
+    newest = _newest_revisions(names)
+    for name in set(names) - set(newest):  # someone died between rewriting a segment and deleting it
+        artifacts.delete(f"{prefix}/{name}")
+    segments = {name: _about(artifacts, f"{prefix}/{name}") for name in newest}
     with reporter.task("snapshot", len(segments) + 1) as task:
         for name, about in list(segments.items()):
             if (renamed := _erase(events, artifacts, prefix, name, about, horizon)) != name:
@@ -102,23 +106,24 @@ def take_snapshot(events: EventStore, artifacts: ArtifactStore, reporter: Report
             segments[fresh] = added
         rows = sum(one.rows for one in segments.values())
         task.advance(note=f"{added.rows if added else 0:,} new of {rows:,} interactions")
-    newest = max((one.newest_us for one in segments.values() if one.rows), default=None)
+    artifacts.tidy(prefix)
+    newest_us = max((one.newest_us for one in segments.values() if one.rows), default=None)
     return Snapshot(
         name=f"{prefix}/{'+'.join(segments)}"
         if len(segments) < 4
         else f"{prefix}/{len(segments)}-to-{list(segments)[-1]}",
         files=tuple(artifacts.fetch(f"{prefix}/{one}")[0] / FILE for one in segments),
         rows=rows,
-        trained_until=None if newest is None else datetime.fromtimestamp(newest / 1e6, UTC),
+        trained_until=None if newest_us is None else datetime.fromtimestamp(newest_us / 1e6, UTC),
         segments=tuple(f"{prefix}/{one}" for one in segments),
         until_txn=max((about.to_txn for about in segments.values()), default=0),
     )
 
 
-def _newest_revisions(artifacts: ArtifactStore, prefix: str) -> list[str]:
+def _newest_revisions(names: Sequence[str]) -> list[str]:
     """Segment names are <number>-<revision>; a rewritten segment replaces its earlier revisions."""
     newest: dict[str, int] = {}
-    for name in artifacts.list(prefix):
+    for name in names:
         number, revision = name.split("-")
         newest[number] = max(newest.get(number, 0), int(revision))
     return [f"{number}-{revision}" for number, revision in sorted(newest.items())]

@@ -15,7 +15,7 @@ import typer
 from core.errors import HeadwaterError
 from core.progress import Terminal
 from core.settings import load_settings
-from core.telemetry import set_up_logs
+from core.telemetry import set_up_logs, told
 from headwater.commands import content, evaluate, events, models, people
 from headwater.demo import demo as run_demo
 from headwater.roles import running_roles
@@ -66,6 +66,7 @@ def up(ctx: typer.Context) -> None:
             console.print(
                 f"serving http://{settings.host}:{settings.port}/console; logs in {settings.home.absolute() / 'logs'}"
             )
+            console.print(settings.keys_note)
             stop.wait()
 
 
@@ -126,13 +127,15 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 -- the last stop: kept whole in a file, told in a line
-        print(f"headwater: unexpected {type(error).__name__}: {error}\nDetails are in {_keep(error)}", file=sys.stderr)
+        # What a role says goes to a log, and so without the message, which may quote whatever it stumbled over.
+        what = type(error).__name__ if role else f"{type(error).__name__}: {error}"
+        print(f"headwater: unexpected {what}\nDetails are in {_keep(error, quoted=not role)}", file=sys.stderr)
         sys.exit(70)  # EX_SOFTWARE
 
 
-def _keep(error: Exception) -> Path:
+def _keep(error: Exception, *, quoted: bool) -> Path:
     home = Path(os.environ.get("HEADWATER_HOME", ".headwater")).absolute()
     file = home / "logs" / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(traceback.format_exception(error)))
+    file.write_text("".join(traceback.format_exception(error)) if quoted else told(error))
     return file

@@ -73,6 +73,7 @@ def demo(settings: Settings, *, once: bool, data: Path | None) -> None:
             step("7/7  what came of it")
             show(url, store)
             console.print(f"\n[bold]Ready in {time.monotonic() - began:.0f} s.[/] The console: [bold]{url}/console[/]")
+            console.print(settings.keys_note)
             if not once:
                 console.print("Ctrl-C stops everything; Postgres keeps its data, the embedded broker keeps nothing.")
                 with running_roles(settings, ("schedule",)), contextlib.suppress(KeyboardInterrupt):

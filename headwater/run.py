@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Thread
 
 import typer
@@ -19,6 +19,7 @@ from prometheus_client import start_http_server
 from core.errors import Conflict, DatabaseUnavailable
 from core.settings import Settings
 from core.store import Store, open_store
+from core.tracing import exporting
 from headwater.services import attach
 from ingest.consumer import BatchReport, run_consumer
 from jobs.context import job_context
@@ -31,7 +32,7 @@ STOP_S = 9.0  # longer than a lock is waited for and a group left, shorter than 
 
 def ingest(ctx: typer.Context) -> None:
     """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
-    with stopping() as stop, _role(ctx.obj) as (settings, store):
+    with stopping() as stop, _role(ctx.obj, "ingest") as (settings, store):
         consuming: Future[None] = Future()
 
         def consume() -> None:
@@ -57,14 +58,14 @@ def serve(ctx: typer.Context) -> None:
         serve as serve_http,
     )  # after the arguments were understood: it loads the models' libraries
 
-    with open_store(attach(ctx.obj), pool=32) as store:
-        settings = attach(ctx.obj)
+    settings = attach(ctx.obj)
+    with open_store(settings, pool=32) as store, traced(settings, "serve"):
         serve_http(settings, store, Schedule(job_context(settings, store)))
 
 
 def schedule(ctx: typer.Context) -> None:
     """Run jobs when they are due: train, generate, maintain. Any number may run; each due job runs once."""
-    with _role(ctx.obj) as (settings, store):
+    with _role(ctx.obj, "schedule") as (settings, store):
         jobs = Schedule(job_context(settings, store))
         with suppress(Conflict):  # it waits to run already
             jobs.run_now("maintain")  # a new system has its months before it has many events
@@ -73,7 +74,7 @@ def schedule(ctx: typer.Context) -> None:
 
 def generate_worker(ctx: typer.Context) -> None:
     """Run only the jobs that write texts: for machines that have the text model's GPU."""
-    with _role(ctx.obj) as (settings, store):
+    with _role(ctx.obj, "generate-worker") as (settings, store):
         asyncio.run(_until_stopped(Schedule(job_context(settings, store)), queues=("generate",)))
 
 
@@ -112,12 +113,18 @@ def stopping() -> Iterator[Event]:
 
 
 @contextmanager
-def _role(configured: Settings) -> Iterator[tuple[Settings, Store]]:
+def _role(configured: Settings, name: str) -> Iterator[tuple[Settings, Store]]:
     settings = attach(configured)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.host)
-    with open_store(settings) as store:
+    with open_store(settings) as store, traced(settings, name):
         yield settings, store
+
+
+def traced(settings: Settings, role: str) -> AbstractContextManager[None]:
+    """While a role runs, its traces go where the settings say, if anywhere."""
+    where = {"service.namespace": settings.namespace, "service.instance.id": f"{socket.gethostname()}-{os.getpid()}"}
+    return exporting(settings.traces_endpoint, settings.traces_share, **where, **{"headwater.role": role})
 
 
 async def _until_stopped(schedule: Schedule, queues: tuple[str, ...] | None = None) -> None:

@@ -26,6 +26,7 @@ from core.store.events import Advance, Appended, Claim, Coordinates, DeadLetter,
 from ingest.dead_letters import bury, halt_if_too_many
 from ingest.kafka import Stream
 from ingest.reader import Record
+from ingest.traces import transaction
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +184,8 @@ class Consumer:
         reached = {one.at.partition: one.at.offset + 1 for _, one in batch}
         advances = [Advance(self._claims[partition], offset) for partition, offset in reached.items()]
         try:
-            appended = self._store.events.append(received, dead, advances)
+            with transaction(batch):
+                appended = self._store.events.append(received, dead, advances)
         except InvalidEvent as refusal:
             for part in self._parts(batch, refusal):
                 self._write(stream, part)

@@ -16,10 +16,10 @@ from core.settings import Settings
 from core.store import Store
 from core.store.dead_letters import BuriedMessage
 from core.store.events import Claim, Coordinates, DeadLetter
+from core.store.mentions import PLAIN
 from ingest.reader import Record
 
 HEADERS_BYTES = 8_192  # kept with a dead letter, at most
-PLAIN = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # with letters, digits and _.-~ all of printable ASCII but %
 
 
 def bury(record: Record, at: Coordinates, refusal: InvalidEvent, keep_bytes: int) -> DeadLetter:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from core.errors import ArtifactCorrupt, ConfigurationError, InvalidRequest
 from core.progress import Reporter, Silent
 from features.interactions import IdTable, Interactions
+from models.blend_search import Asked, Passes, Search, standardised
 from models.blend_weights import Learned, learn_weights
 from models.item_text import Texts, fit_with_texts
 from models.protocols import Split, held_out_share, leave_last_out, time_split
@@ -139,7 +140,7 @@ class Blend:
         total = np.zeros((len(users), len(self.item_ids)), np.float32)
         spoken = np.zeros(total.shape, dtype=bool)
         for at in np.flatnonzero(self.weights):
-            scores = self._of_member(int(at), users)
+            scores = self._asked[at].scores(users)
             spoken |= scores > -np.inf
             total += self.weights[at] * standardised(scores, self.trained)
         total[~spoken] = -np.inf
@@ -147,11 +148,20 @@ class Blend:
 
     def parts(self, users: UserBatch) -> list[NDArray[np.float32]]:
         """What is summed in `scores`, before the weights: (B, n_items) float32 of each member."""
-        return [standardised(self._of_member(at, users), self.trained) for at in range(len(self.models))]
+        return [standardised(self._asked[at].scores(users), self.trained) for at in range(len(self.models))]
 
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """See models.recommender.Recommender."""
+        if len(users) == 1 and k > 0:
+            return self.best(users, k, lambda rows: _passing(exclude, rows))
         return top_k(self.scores(users), k, exclude)
+
+    def best(self, users: UserBatch, k: int, passes: Passes) -> Ranked:
+        """As `recommend`, for a batch of one, among the items that pass: only those that may be answered are asked about."""
+        found = None if self._search is None else self._search.best(users, k, passes)
+        if found is not None:
+            return found
+        return top_k(self.scores(users), k, ~passes(np.arange(len(self.item_ids))))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """What the members find similar, each scaled by its best, weighted and summed."""
@@ -172,15 +182,15 @@ class Blend:
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
         """What the members name, the first of each counting most, by their weights."""
+        if len(users) == 1 and self._search is not None:
+            return self._search.because(users, item_ix[0], limit)[None]
         batch, k = item_ix.shape
         slots, items, terms = [], [], []
         for at in np.flatnonzero(self.weights):
-            own, back = self._rows[at]
-            asked = np.where(item_ix >= 0, own[np.maximum(item_ix, 0)], -1).astype(np.int32)
-            named = self.models[at].because(self._translated(int(at), users), asked, limit).reshape(batch * k, limit)
+            named = self._asked[at].because(users, item_ix, limit).reshape(batch * k, limit)
             slot, place = np.nonzero(named >= 0)
             slots.append(slot)
-            items.append(back[named[slot, place]])
+            items.append(named[slot, place])
             terms.append(self.weights[at] / (1 + place))
         shape = (batch * k, len(self.item_ids))
         found = strongest_terms(
@@ -215,45 +225,23 @@ class Blend:
         whole = IdTable(self.item_ids)
         return [(IdTable(m.item_ids).rows(self.item_ids), whole.rows(m.item_ids)) for m in self.models]
 
-    def _translated(self, at: int, users: UserBatch) -> UserBatch:
-        """The users as member `at` knows them."""
-        own, _ = self._rows[at]
-        items = own[users.items]
-        mapped = UserBatch(users.rows, users.indptr, items, users.times_s, users.weights, users.now_s)
-        return mapped if (items >= 0).all() else mapped.where(items >= 0)
+    @cached_property
+    def _asked(self) -> list[Asked]:
+        """Each member, in the rows of the blend."""
+        weighed = zip(self.models, self.weights.tolist(), self._rows, strict=True)
+        return [Asked(model, weight, own, back) for model, weight, (own, back) in weighed]
 
-    def _of_member(self, at: int, users: UserBatch) -> NDArray[np.float32]:
-        """(B, n_items) float32: the scores of member `at`, -inf for items it does not know."""
-        scores = self.models[at].scores(self._translated(at, users))
-        _, back = self._rows[at]
-        if len(back) == len(self.item_ids):
-            return scores
-        spread = np.full((len(users), len(self.item_ids)), -np.inf, np.float32)
-        spread[:, back] = scores
-        return spread
+    @cached_property
+    def _search(self) -> Search | None:
+        """The quick way for one user."""
+        return Search.of([one for one in self._asked if one.weight], self.trained)
 
 
-def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:
-    """(B, n) float32 of mean 0 and deviation 1 in each row; -inf counts as 0, or as the lowest where that is below.
-
-    With `trained` (n,), mean and deviation are those of the items in it and of the others that are spoken of; the rest is
-    as low as the lowest of these.
-    """
-    spoken = scores > -np.inf
-    found: NDArray[np.float32] = np.where(spoken, scores, np.float32(0))
-    lowest = found.min(axis=1, keepdims=True, initial=0)
-    if (lowest < 0).any():
-        np.copyto(found, lowest, where=~spoken)
-    if trained is None or trained.all():
-        found -= found.mean(axis=1, keepdims=True)
-        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True))
-    else:
-        counted = spoken | trained
-        found = np.where(counted, found, found.min(axis=1, keepdims=True, initial=np.inf, where=counted))
-        found -= found.mean(axis=1, keepdims=True, where=counted)
-        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True, where=counted))
-    found /= np.where(deviation > 0, deviation, 1)
-    return found
+def _passing(exclude: Mask | None, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows a batch of one may be answered with."""
+    if exclude is None:
+        return np.ones(len(rows), dtype=bool)
+    return ~(exclude if exclude.ndim == 1 else exclude[0])[rows]
 
 
 def member_kinds() -> dict[str, type[Recommender]]:

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ArtifactCorrupt, InvalidRequest
-from models.recommender import Mask, Ranked, top_k
+from models.recommender import Mask, Ranked
 
 INDEX_FILE = "index.faiss"  # in the folder of a published model that has vectors
 EXACT_ROWS = 300_000  # an exact search of so many 64-d vectors takes about 3 ms on one core
-RECALL_WANTED = 0.95  # of an approximate index, at 100
+RECALL_WANTED, RECALL_AT = 0.95, 100  # of an approximate index
 SAMPLED_QUERIES = 100
+TRAINING_ROUNDS, POINTS_A_CELL = 10, 64  # of k-means: more takes many times as long and saves a few cells a search
 
 Kind = Literal["auto", "flat", "ivf"]
 
@@ -72,10 +73,11 @@ class VectorIndex:
 
     def recall(self, vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int = 100) -> float:
         """The share of the true best k of `vectors` (n, d), those indexed, that a search for `queries` finds."""
-        exact, _ = top_k(queries @ vectors.T, k)
-        found, _ = self.search(queries, k)
-        hits = [np.isin(true[true >= 0], got).mean() for true, got in zip(exact, found, strict=True)]
-        return float(np.mean(hits))
+        return self._found(_nearest(vectors, queries, k), queries)
+
+    def _found(self, nearest: NDArray[np.int64], queries: NDArray[np.float32]) -> float:
+        found, _ = self.search(queries, nearest.shape[1])
+        return float(np.mean([np.isin(true, got).mean() for true, got in zip(nearest, found, strict=True)]))
 
     def save(self, path: Path) -> None:
         """Write the index as one file."""
@@ -83,11 +85,25 @@ class VectorIndex:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote. Raises ArtifactCorrupt when FAISS cannot read it."""
+        """Read what `save` wrote. Raises ArtifactCorrupt when FAISS cannot read it, or it is of another kind.
+
+        FAISS believes the sizes that a file tells: it is told beforehand that none can be larger than the file.
+        """
         try:
-            return cls(faiss.read_index(str(path)))
-        except (RuntimeError, MemoryError) as error:
+            size = path.stat().st_size
+            _faiss.set_deserialization_vector_byte_limit(size)
+            _faiss.set_deserialization_loop_limit(size)
+            index = faiss.read_index(str(path))
+        except (RuntimeError, MemoryError, OSError) as error:
             raise ArtifactCorrupt(f"{path} is not a readable index; build and publish it again") from error
+        if not _whole(index) or not index.is_trained or index.metric_type != _faiss.METRIC_INNER_PRODUCT:
+            raise ArtifactCorrupt(f"{path} is not an index of inner products; build and publish it again")
+        return cls(index)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d) of the vectors in it."""
+        return int(self.index.ntotal), int(self.index.d)
 
     def _parameters(self, allowed: Mask | None) -> Any:
         selector = None if allowed is None else _faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
@@ -102,16 +118,34 @@ class VectorIndex:
         )
 
 
+def _whole(index: Any) -> bool:
+    """Whether the cells of an index that has cells hold what it says."""
+    if not isinstance(index, faiss.IndexIVF):
+        return True
+    cells: Any = index.invlists
+    fits = cells.compute_ntotal() == index.ntotal and 0 < index.nprobe <= index.nlist == cells.nlist
+    return bool(fits)
+
+
 def _inverted(rows: NDArray[np.float32], seed: int) -> Any:
     """An IVF index that probes as few cells, by doubling, as reach RECALL_WANTED on a sample of its own vectors."""
     n, d = rows.shape
     cells = max(1, min(int(4 * np.sqrt(n)), n // 39))  # FAISS wants 39 training points a cell
     index = _faiss.IndexIVFFlat(_faiss.IndexFlatIP(d), d, cells, _faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = seed + 1
+    index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, TRAINING_ROUNDS, POINTS_A_CELL
     index.train(rows)
     index.add(rows)
     queries = rows[np.random.default_rng(seed).choice(n, min(SAMPLED_QUERIES, n), replace=False)]
+    nearest = _nearest(rows, queries, RECALL_AT)
     index.nprobe = min(8, cells)
-    while index.nprobe < cells and VectorIndex(index).recall(rows, queries) < RECALL_WANTED:
+    while index.nprobe < cells and VectorIndex(index)._found(nearest, queries) < RECALL_WANTED:
         index.nprobe = min(index.nprobe * 2, cells)
     return index
+
+
+def _nearest(vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The true best min(k, n) rows of `vectors` (n, d) for each query, in memory that does not grow with both."""
+    rows, wanted = np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(queries, np.float32)
+    _, found = _faiss.knn(wanted, rows, min(k, len(rows)), metric=_faiss.METRIC_INNER_PRODUCT)
+    nearest: NDArray[np.int64] = found
+    return nearest

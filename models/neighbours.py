@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.errors import ArtifactCorrupt
+from models.blend_search import Terms
 from models.recommender import Mask, Ranked, UserBatch, check_shape, ragged_top_k, strongest_terms
 
+NOTHING = np.zeros(0, np.int32), np.zeros(0, np.float32)
 ARRAYS = ("indptr", "indices", "data")
 
 
@@ -36,6 +38,11 @@ class Neighbours:
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """The top of `scores`; costs what the neighbours of the history cost, not what the catalogue does."""
         return _ranked(self._reached(users), k, exclude)
+
+    def terms(self, users: UserBatch) -> Terms:
+        """See models.blend_search.SparseRecommender."""
+        read = users.newest(self.history)
+        return row_terms(self.weights, read.items, counts(read, self.recency))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """The strongest neighbours of each item, itself left out."""
@@ -78,6 +85,16 @@ class Neighbours:
 
     def _reached(self, users: UserBatch) -> sparse.csr_matrix:
         return history_matrix(users, self.weights.shape[0], self.history, self.recency) @ self.weights
+
+
+def row_terms(matrix: sparse.csr_matrix, items: NDArray[np.int32], weights: NDArray[np.float32]) -> Terms:
+    """The rows of a csr matrix for `items` (h,), each times its weight (h,)."""
+    starts, ends = matrix.indptr[items], matrix.indptr[items + 1]
+    spans = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    columns = np.concatenate([NOTHING[0], *(matrix.indices[span] for span in spans)])
+    values = np.concatenate([NOTHING[1], *(matrix.data[span] for span in spans)])
+    sizes = (ends - starts).astype(np.int64)
+    return Terms(columns, values * np.repeat(weights, sizes), items, sizes)
 
 
 def counts(read: UserBatch, recency: float) -> NDArray[np.float32]:

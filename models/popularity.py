@@ -63,7 +63,7 @@ class Popularity:
 
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
         """(B, n_items) float32, the same row for everyone."""
-        return np.tile(self._ranking(), (len(users), 1))
+        return np.tile(self.ranking(), (len(users), 1))
 
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """See models.recommender.Recommender."""
@@ -91,6 +91,7 @@ class Popularity:
             check_shape(folder, counts, len(saved.item_ids))
         return cls(saved.config_as(PopularityConfig), saved.item_ids, saved.trained_until_s, popular, trending)
 
-    def _ranking(self) -> NDArray[np.float32]:
+    def ranking(self) -> NDArray[np.float32]:
+        """See models.blend_search.ImpersonalRecommender."""
         counts = self.trending if self.config.ranking == "trending" else self.popular
         return np.where(counts > 0, counts, -np.inf).astype(np.float32)

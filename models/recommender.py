@@ -24,6 +24,7 @@ Mask = NDArray[np.bool_]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 COLUMNS_A_BLOCK = 32
+INTEGERS = frozenset({"indptr", "indices", "n_items"})  # arrays of a saved model; all others hold floats
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,12 @@ class UserBatch:
 
     def newest(self, n: int) -> UserBatch:
         """The same users with at most their n newest interactions."""
-        return self.where(self.age < n)
+        if len(self) != 1:
+            return self.where(self.age < n)
+        last = slice(max(0, len(self.items) - n), None)  # one user's are in order
+        items = self.items[last].copy()  # scipy sorts what it is given, where it is
+        indptr = np.array([0, len(items)])
+        return UserBatch(self.rows, indptr, items, self.times_s[last].copy(), self.weights[last].copy(), self.now_s)
 
 
 @runtime_checkable
@@ -300,12 +306,17 @@ def load_model(folder: Path, name: str, arrays: Sequence[str]) -> Saved:
         about = msgspec.json.decode((folder / "model.json").read_bytes(), type=_About)
         ids = msgspec.json.decode((folder / "items.json").read_bytes(), type=list[str])
         found = load_file(folder / "arrays.safetensors")
-    except (OSError, msgspec.MsgspecError, SafetensorError) as error:
+    except (OSError, msgspec.MsgspecError, SafetensorError, RecursionError, ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"{folder}: {error}; train and publish the model again") from error
     if about.name != name:
         raise ArtifactCorrupt(f"{folder} holds a model named {about.name!r}, not {name!r}")
     if missing := sorted(set(arrays) - found.keys()):
         raise ArtifactCorrupt(f"{folder}/arrays.safetensors lacks {missing}; train and publish the model again")
+    if len(set(ids)) < len(ids):
+        raise ArtifactCorrupt(f"{folder}/items.json names an item twice; train and publish the model again")
+    for array_name, array in found.items():
+        if array.dtype.kind != ("i" if array_name in INTEGERS else "f"):
+            raise ArtifactCorrupt(f"{folder}: {array_name} holds {array.dtype}; train and publish the model again")
     return Saved(about.config, about.trained_until_s, np.array(ids, dtype=np.object_), found)
 
 

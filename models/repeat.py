@@ -17,6 +17,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
+from models.blend_search import Terms
 from models.recommender import (
     Mask,
     Ranked,
@@ -83,6 +84,11 @@ class Repeat:
             kept = ~(exclude[column] if exclude.ndim == 1 else exclude[row, column])
             row, column, chance = row[kept], column[kept], chance[kept]
         return ragged_top_k(row, column, chance, len(users), k)
+
+    def terms(self, users: UserBatch) -> Terms:
+        """See models.blend_search.SparseRecommender."""
+        read = users.newest(self.config.history)
+        return Terms(read.items, self.chance[read.age], read.items, np.ones(len(read.items), np.int64))
 
     def with_items(self, item_ids: NDArray[np.object_]) -> Self:
         """What one had may come again also where nobody had it in training."""

@@ -18,6 +18,8 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter
 from features.interactions import Interactions
+from models.blend_search import Terms
+from models.neighbours import row_terms
 from models.recommender import (
     Mask,
     Ranked,
@@ -97,6 +99,11 @@ class Transitions:
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """See models.recommender.Recommender. Costs what the history's successors cost, not what the catalogue does."""
         return _ranked(self._reached(users), k, exclude)
+
+    def terms(self, users: UserBatch) -> Terms:
+        """See models.blend_search.SparseRecommender."""
+        read = users.newest(self.config.history)
+        return row_terms(self.next_items, read.items, self._weight(read))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """What follows each item most."""

@@ -32,11 +32,15 @@ class Repeating:
         """Wait until the first call has ended, well or not."""
         self._ran.wait(timeout_s)
 
-    def stop(self) -> None:
-        """Let the running call finish and end."""
+    def end(self) -> None:
+        """Begin no other call."""
         self._stopped.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let the running call finish, as long as that takes no longer, and end."""
+        self.end()
         if self._thread.is_alive():
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=timeout_s)
 
     def _run(self) -> None:
         pause_s = 0.0

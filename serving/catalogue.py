@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -62,8 +62,9 @@ class View:
 
     def rows(self, items: Iterable[str]) -> Rows:
         """The rows of those items that have one."""
-        found = [self.row(item) for item in items]
-        return np.array([row for row in found if row >= 0], np.int32)
+        row_of, n = self.row_of, len(self)
+        found = np.fromiter((row_of.get(item, -1) for item in items), np.int32)
+        return found[(found >= 0) & (found < n)]
 
     def servable(self, now: datetime) -> Mask:
         """(n,): what may be recommended at `now` (DESIGN I3). Read-only. Made anew only when a boundary was passed."""
@@ -130,12 +131,22 @@ class LiveCatalogue:
         self._refreshed_at = time.monotonic()
         CATALOGUE_AGE_SECONDS.set(0)
 
+    def restore(self, items: Sequence[Item]) -> None:
+        """Begin with what was known last, unless Postgres has answered already; its first answer replaces all of it."""
+        with self._lock:
+            if not self.loaded:
+                self.view = _changed(_grown(self.view, [item.item for item in items]), items)
+
     def refresh_counts(self) -> None:
         """Read which items have most interactions. Raises DatabaseUnavailable."""
         items = [item for item, count in self._store.catalogue.popular(COUNTED_ITEMS) if count > 0]
         with self._lock:
             view = _grown(self.view, items)
-            self.view = replace(view, counted=view.rows(items))
+            counted = view.rows(items)
+            same = view is self.view and np.array_equal(
+                counted, view.counted
+            )  # answers are kept as long as the view is
+            self.view = view if same else replace(view, counted=counted)
 
     def rows_for(self, items: Sequence[str]) -> Rows:
         """A row for each of these items, made where there was none: (n,) int32. Views taken from now on have them all."""
@@ -165,11 +176,10 @@ def _grown(view: View, items: Sequence[str]) -> View:
         return view
     row_of = view.row_of
     assert isinstance(row_of, dict)
-    for item in new:
-        view.items.append(None)
-        view.ids.append(item)
-        row_of[item] = len(view.ids) - 1
-    more = len(new)
+    more, before = len(new), len(view.ids)
+    view.items.extend([None] * more)
+    view.ids.extend(new)
+    row_of.update(zip(new, range(before, before + more), strict=True))
     return replace(
         view, shown=np.concatenate([view.shown, np.ones(more, bool)]),
         fresh_s=np.concatenate([view.fresh_s, np.full(more, -np.inf)]),
@@ -184,14 +194,16 @@ def _same(view: View, item: Item) -> bool:
 def _changed(view: View, changed: Sequence[Item]) -> View:
     """The view with these items as they are now. Their rows exist."""
     shown, fresh_s = view.shown.copy(), view.fresh_s.copy()
-    categories = _recategorised(view, changed)
     rows = view.rows([item.item for item in changed])
+    categories = _recategorised(view, changed, rows)
     for row, item in zip(rows.tolist(), changed, strict=True):
         view.items[row] = item
-        shown[row] = not (item.removed or item.hidden or not item.available)
-        fresh_s[row] = -np.inf if item.removed else (item.published_at or item.changed_at).timestamp()
-    from_s = np.array([_seconds(item.published_at, -np.inf) for item in changed])
-    until_s = np.array([_seconds(item.expires_at, np.inf) for item in changed])
+    n = len(changed)
+    shown[rows] = np.fromiter((not (one.removed or one.hidden or not one.available) for one in changed), bool, n)
+    newest = ((None if one.removed else one.published_at or one.changed_at) for one in changed)
+    fresh_s[rows] = np.fromiter((_seconds(moment, -np.inf) for moment in newest), float, n)
+    from_s = np.fromiter((_seconds(one.published_at, -np.inf) for one in changed), float, n)
+    until_s = np.fromiter((_seconds(one.expires_at, np.inf) for one in changed), float, n)
     bounded = np.isfinite(until_s) | (from_s > time.time())  # what is published already stays so until it is changed
     kept = ~np.isin(view.timed, rows)
     return replace(
@@ -202,25 +214,26 @@ def _changed(view: View, changed: Sequence[Item]) -> View:
     )  # fmt: skip
 
 
-def _recategorised(view: View, changed: Sequence[Item]) -> dict[str, Rows]:
-    """`view.categories` after these items changed; `view.items` still holds what they were."""
-    gained: dict[str, set[int]] = defaultdict(set)
-    lost: dict[str, set[int]] = defaultdict(set)
-    for item in changed:
-        row = view.row_of[item.item]
+def _recategorised(view: View, changed: Sequence[Item], rows: Rows) -> dict[str, Rows]:
+    """`view.categories` after these items, in these rows, changed; `view.items` still holds what they were."""
+    gained: dict[str, list[int]] = defaultdict(list)
+    lost: dict[str, list[int]] = defaultdict(list)
+    for row, item in zip(rows.tolist(), changed, strict=True):
         before = view.items[row]
-        was, now = set(before.categories if before else ()), set(item.categories)
-        for category in now - was:
-            gained[category].add(row)
-        for category in was - now:
-            lost[category].add(row)
+        was = before.categories if before is not None else ()
+        if was != item.categories:
+            for category in item.categories:
+                gained[category].append(row)
+            for category in set(was).difference(item.categories):
+                lost[category].append(row)
     categories = dict(view.categories)
     for category in gained.keys() | lost.keys():
-        members = set(categories.pop(category, NO_ROWS).tolist()) - lost[category] | gained[category]
-        if members:
-            categories[category] = np.array(sorted(members), np.int32)
+        left = np.setdiff1d(categories.pop(category, NO_ROWS), np.array(lost[category], np.int32), assume_unique=True)
+        members = np.union1d(left, np.array(gained[category], np.int32)).astype(np.int32)
+        if len(members):
+            categories[category] = members
     return categories
 
 
 def _seconds(moment: datetime | None, absent: float) -> float:
-    return absent if moment is None else moment.astimezone(UTC).timestamp()
+    return absent if moment is None else moment.timestamp()

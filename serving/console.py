@@ -57,7 +57,7 @@ def _found(service: Service, wanted: str) -> Response[Any]:
 
 
 def _page(template: str, gather: Callable[..., dict[str, Any]], service: Service, *about: str) -> Response[str]:
-    return page(template, **gather(service, *about))
+    return page(template, keyless=not service.access.required, **gather(service, *about))
 
 
 CONSOLE = Router(

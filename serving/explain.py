@@ -8,6 +8,7 @@ import numpy as np
 
 from serving.query import Candidates, Query
 from serving.shapes import Reason
+from serving.sources import TEXT
 
 NAMED = 2  # items of the history named at most
 
@@ -18,6 +19,8 @@ TEXTS = {
     "trending": "Trending{where} now",
     "latest": "New{where}",
     "given": "In the order given",
+    "pinned": "Featured",
+    "exploration": "Something else for a change",
 }
 
 
@@ -30,7 +33,8 @@ def explain(query: Query, chosen: Candidates) -> list[Reason]:
             reasons.append(plain_reason(query, source))
             continue
         named = _listed([query.view.title(row) for row in rows])
-        text = f"Because of {named}" if rows else "Fits what you chose so far"
+        cause = "Described like" if source == TEXT else "Because of"
+        text = f"{cause} {named}" if rows else "Fits what you chose so far"
         reasons.append(Reason([query.view.ids[row] for row in rows], text))
     return reasons
 
@@ -52,6 +56,9 @@ def _because(query: Query, chosen: Candidates) -> list[list[int]]:
         named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)
         for place, found in zip(places, named, strict=True):
             because[place] = served.rows[found[found >= 0]].tolist()
+    if TEXT in chosen.sources:
+        for place in np.flatnonzero(chosen.source == chosen.sources.index(TEXT)):
+            because[place] = query.shelf.because(query.view, query.wanted, int(chosen.rows[place]), NAMED)
     return because
 
 

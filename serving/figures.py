@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import DatabaseUnavailable
 from core.store.contents import Content
 from core.store.versions import ModelVersion
-from models.content.kind import CONTENT_KINDS
+from models.content import ITEM_KINDS
 from serving.catalogue import View
 from serving.lists import similar
 from serving.query import Ask
@@ -98,7 +98,7 @@ def item(service: Service, item_id: str) -> dict[str, Any]:
     return {
         "item": found, "title": found.title or found.item,
         "servable": found.servable(datetime.now(UTC)),
-        "texts": [text_of(service, found, kind, found.locale) for kind in CONTENT_KINDS],
+        "texts": [text_of(service, found, kind, found.locale) for kind in ITEM_KINDS],
         "similar": similar(service.pipeline, item_id, RECOMMENDED, None), "name_of": lambda other: _name(view, other),
     }  # fmt: skip
 

@@ -1,83 +1,201 @@
-"""What a user did, read at request time within a budget; what was known last while Postgres is away."""
+"""What a user did, read at request time within a budget; what was known last while Postgres is away.
+
+Requests that wait are read for together, and Postgres is asked only whether a remembered history is still the newest: its
+version changes in the transaction that inserts an event (core.store.history), so that an answer is never older than the last
+commit, and one whose history stayed the same costs next to nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import Any
 
 from core.errors import DatabaseUnavailable
-from core.store.history import History, HistoryEvent, HistoryStore
+from core.store import Store
+from core.store.history import NEVER_READ, History, HistoryEvent
 
 log = logging.getLogger(__name__)
 
 BUDGET_S = 1.0  # a slower Postgres counts as away: the request is answered without it
 REST_S = 1.0  # after a failure Postgres is left alone this long, so that an outage costs no request its budget
-REMEMBERED_USERS = 2000
-REMEMBERED_S = 600.0
+REMEMBERED_USERS = 10_000
+REMEMBERED_EVENTS = 500_000  # of all of them together: some 150 MB
+READ_AGAIN_S = 600.0
+REMEMBERED_S = 1200.0  # for when Postgres is away
 READERS = 8
+BATCHES = 2  # reads under way at once for requests: while Postgres works on one, the next is gathered
+ERASED_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
 class Past:
     """A user's newest interactions, newest first, and every item ever touched. `known`: whether Postgres said so just now.
 
-    When it did not, they are what was known last, and good only for what must not be shown.
+    When it did not, they are what was known last, and good only for what must not be shown. `kinds` and `refused` are those of
+    core.store.history.History.
     """
 
     events: tuple[HistoryEvent, ...] = ()
     seen: frozenset[str] = frozenset()
     known: bool = True
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+    answers: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was made of it: serving/again.py
+
+    @classmethod
+    def of(cls, history: History, known: bool = True) -> Past:
+        """What a history says."""
+        return cls(history.events, history.seen, known, history.kinds, history.refused)
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A past, its version, and when it was read whole: a month that is detached changes it and not its version."""
+
+    read_at: float
+    version: int | None
+    past: Past
+
+    def younger(self, seconds: float) -> bool:
+        """Than so many seconds."""
+        return time.monotonic() - self.read_at < seconds
 
 
 class Histories:
-    """Reads pasts. Thread-safe."""
+    """Reads pasts: the same object as long as a history stays the same. Thread-safe but for `current`, which is the event
+    loop's."""
 
-    def __init__(self, store: HistoryStore, limit: int) -> None:
+    def __init__(self, store: Store, limit: int) -> None:
         self._store = store
         self._limit = limit
         self._pool = ThreadPoolExecutor(READERS, "history")
         self._lock = Lock()
-        self._remembered: OrderedDict[str, tuple[float, History]] = OrderedDict()
+        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
+        self._events = 0  # remembered, of all users
         self._rest_until = 0.0
+        self._erased_since: int | None = None
+        self._waiting: list[tuple[str, asyncio.Future[Past]]] = []
+        self._batches: set[asyncio.Task[None]] = set()
 
     def read(self, user: str) -> Past:
         """The user's past, from Postgres if it answers in time."""
-        if time.monotonic() < self._rest_until:
+        if self._resting:
             return self._last_known(user)
-        reading = self._pool.submit(self._store.history, user, self._limit)
+        reading = self._pool.submit(self._read, [user])
         try:
-            found = reading.result(BUDGET_S)
+            return reading.result(BUDGET_S)[user]
         except (DatabaseUnavailable, TimeoutError) as error:
             reading.cancel()
-            self._rest_until = time.monotonic() + REST_S
-            log.warning("histories cannot be read, answers fall back: %s", error or "Postgres took too long")
+            self._failed(error)
             return self._last_known(user)
-        self._remember(user, found)
-        return Past(found.events, found.seen)
+
+    async def current(self, user: str) -> Past:
+        """The same for a request; those that wait at the same time are read together."""
+        if self._resting:
+            return self._last_known(user)
+        found: asyncio.Future[Past] = asyncio.get_running_loop().create_future()
+        self._waiting.append((user, found))
+        if len(self._batches) < BATCHES:
+            batch = asyncio.get_running_loop().create_task(self._read_waiting())
+            self._batches.add(batch)
+            batch.add_done_callback(self._batches.discard)
+        return await found
 
     def forget(self, user: str) -> None:
         """Drop what is remembered of an erased user (DESIGN I7)."""
         with self._lock:
-            self._remembered.pop(user, None)
+            self._drop(user)
+
+    def forget_erased(self) -> None:
+        """Drop what is remembered of users who were erased by way of another process. Raises DatabaseUnavailable."""
+        horizon = self._store.events.horizon()  # before the read: nothing may slip in between
+        hashes = set() if self._erased_since is None else self._store.events.erased_hashes(self._erased_since)
+        with self._lock:
+            users = list(self._remembered) if hashes else []
+        for user in users:
+            if self._store.events.user_hash(user) in hashes:
+                self.forget(user)
+        self._erased_since = horizon
 
     def close(self) -> None:
         """Stop the readers without waiting for those that hang."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _remember(self, user: str, history: History) -> None:
+    async def _read_waiting(self) -> None:
+        """Read for all who wait, until nobody does."""
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[tuple[str, asyncio.Future[Past]]]) -> None:
+        users = list(dict.fromkeys(user for user, _ in batch))
+        reading = asyncio.get_running_loop().run_in_executor(self._pool, self._read, users)
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, also when it is late
+        await asyncio.wait({reading}, timeout=BUDGET_S)
+        error = reading.exception() if reading.done() else TimeoutError()
+        if error is None:
+            pasts = reading.result()
+        elif isinstance(error, DatabaseUnavailable | TimeoutError):
+            self._failed(error)
+            pasts = {user: self._last_known(user) for user in users}
+        elif len(batch) > 1:  # whoever's fault it is, the others are not to suffer from it
+            for one in batch:
+                await self._settle([one])
+            return
+        else:
+            pasts = {}
+            if not batch[0][1].done():
+                batch[0][1].set_exception(error)
+        for user, found in batch:
+            if not found.done():  # its caller may be gone
+                found.set_result(pasts[user])
+
+    def _read(self, users: Sequence[str]) -> dict[str, Past]:
         with self._lock:
-            self._remembered.pop(user, None)
-            if history.events:
-                self._remembered[user] = (time.monotonic(), history)
-            while len(self._remembered) > REMEMBERED_USERS:
-                self._remembered.popitem(last=False)
+            known = {user: one for user in users if (one := self._remembered.get(user)) and one.younger(READ_AGAIN_S)}
+        versions = {user: known[user].version if user in known else NEVER_READ for user in users}
+        changed = self._store.history.changed(versions, self._limit)
+        pasts = {}
+        for user in users:
+            if user in changed:
+                one = _Remembered(time.monotonic(), changed[user].version, Past.of(changed[user].history))
+            else:
+                one = known[user]
+            self._remember(user, one)
+            pasts[user] = one.past
+        return pasts
+
+    def _remember(self, user: str, one: _Remembered) -> None:
+        with self._lock:
+            self._drop(user)
+            self._remembered[user] = one
+            self._events += len(one.past.events)
+            while len(self._remembered) > REMEMBERED_USERS or self._events > REMEMBERED_EVENTS:
+                self._drop(next(iter(self._remembered)))
+
+    def _drop(self, user: str) -> None:
+        """With the lock held."""
+        one = self._remembered.pop(user, None)
+        self._events -= 0 if one is None else len(one.past.events)
+
+    @property
+    def _resting(self) -> bool:
+        return time.monotonic() < self._rest_until
+
+    def _failed(self, error: BaseException) -> None:
+        self._rest_until = time.monotonic() + REST_S
+        log.warning("histories cannot be read, answers fall back: %s", error or "Postgres took too long")
 
     def _last_known(self, user: str) -> Past:
         with self._lock:
-            at, history = self._remembered.get(user, (0.0, History((), frozenset())))
-        fresh = time.monotonic() - at < REMEMBERED_S
-        return Past(history.events, history.seen, known=False) if fresh else Past(known=False)
+            one = self._remembered.get(user)
+        if one is None or not one.younger(REMEMBERED_S):
+            return Past(known=False)
+        return replace(one.past, known=False, answers=[])

@@ -11,35 +11,40 @@ from core.errors import NotFound
 from serving import filters
 from serving.catalogue import NO_ROWS, Mask
 from serving.explain import TEXTS, explain, plain_reason
+from serving.expression import parse
 from serving.histories import Past
 from serving.pipeline import LEAST_POOL, POOL, Pipeline, backfill, described, label, taking_part, versions_of
 from serving.query import Ask, Candidates, Query
 from serving.shapes import ItemList, Reason
-from serving.sources import LADDER, latest, merge, ranked, trending, turns
+from serving.sources import latest, merge, popular, ranked, trending, turns
 
 Listing = Literal["popular", "trending", "latest"]
 
 
-def listing(pipeline: Pipeline, kind: Listing, limit: int, category: str | None) -> ItemList:
-    """Popular, trending or latest items. Where no model can say, the next step of the ladder does, and `fallback` says so."""
+def listing(pipeline: Pipeline, kind: Listing, limit: int, category: str | None, wanted: str | None = None) -> ItemList:
+    """Popular, trending or latest items. Where no model can say, the next step of the ladder does, and `fallback` says so.
+
+    Raises InvalidRequest when the filter `wanted` cannot be read.
+    """
     began = time.perf_counter()
-    query = pipeline.query(Ask(limit=limit, category=category), Past())
+    query = pipeline.query(Ask(limit=limit, category=category, filter=parse(wanted) if wanted else None), Past())
     allowed = filters.allowed(query)
-    first = {"popular": LADDER[0], "trending": trending, "latest": latest}[kind](query, allowed, limit)
-    full = backfill(query, allowed, first)
+    first = {"popular": popular, "trending": trending, "latest": latest}[kind](query, allowed, limit)
+    full = backfill(query, allowed, first, limit)
     part = taking_part(full)
     fallback = None if len(first) else label(query, part)
     took_ms = round((time.perf_counter() - began) * 1000, 2)
     return ItemList(described(query, full, explain(query, full)), versions_of(query, part), fallback, took_ms)
 
 
-def similar(pipeline: Pipeline, item: str, limit: int, category: str | None) -> ItemList:
+def similar(pipeline: Pipeline, item: str, limit: int, category: str | None, wanted: str | None = None) -> ItemList:
     """Items that go with one, by every model that knows it; filled up from its categories and then by popularity.
 
-    Raises NotFound for an item that neither the catalogue nor a model has heard of.
+    Raises NotFound for an item that neither the catalogue nor a model has heard of, InvalidRequest when the filter `wanted`
+    cannot be read.
     """
     began = time.perf_counter()
-    query = pipeline.query(Ask(limit=limit, category=category), Past())
+    query = pipeline.query(Ask(limit=limit, category=category, filter=parse(wanted) if wanted else None), Past())
     row = query.view.row(item)
     if row < 0:
         raise NotFound(f"there is no item {item!r}")
@@ -48,7 +53,7 @@ def similar(pipeline: Pipeline, item: str, limit: int, category: str | None) -> 
     found = _neighbours(query, row, ~allowed, max(LEAST_POOL, POOL * limit))
     merged = merge(found, query.models)
     close = merged[np.argsort(-merged.scores, kind="stable")][:limit]
-    full = backfill(query, allowed, _same_category(query, row, allowed, close))
+    full = backfill(query, allowed, _same_category(query, row, allowed, close), limit)
     part = taking_part(full, found)
     fallback = None if len(close) else label(query, part)
     reasons = [_reason(query, row, full.sources[source]) for source in full.source]
@@ -76,7 +81,7 @@ def _same_category(query: Query, row: int, allowed: Mask, close: Candidates) -> 
     mates = [query.view.categories.get(category, NO_ROWS) for category in (item.categories if item else ())]
     same = np.zeros_like(allowed)
     same[np.concatenate([*mates, NO_ROWS])] = True
-    return backfill(query, allowed & same, close)
+    return backfill(query, allowed & same, close, query.ask.limit)
 
 
 def _reason(query: Query, row: int, source: str) -> Reason:

@@ -24,9 +24,9 @@ from core.registry import Registry
 from core.store.versions import ModelVersion
 from core.telemetry import MODEL_AGE_SECONDS, MODEL_REFUSED, MODEL_VERSION
 from features.interactions import IdTable
-from models import RECOMMENDERS
 from models.blend import Blend, member_config
 from models.index import INDEX_FILE, VectorIndex
+from models.loading import load_recommender
 from models.popularity import Popularity
 from models.recommender import Recommender, UserBatch, VectorRecommender
 from serving.catalogue import LiveCatalogue, Mask, Rows, View
@@ -43,7 +43,8 @@ LEAST_WEIGHT = 0.01  # of a model that was never measured, or found to be hopele
 class Served:
     """A loaded model. `rows` (n_items,) int32 are the catalogue's rows of its items; `index` searches its item vectors.
 
-    `members` are the live versions, by name, that a blend asks in place of those it was published with.
+    `members` are the live versions, by name, that a blend asks in place of those it was published with; `published` the
+    catalogue's rows of the items that it had then.
     """
 
     version: ModelVersion
@@ -52,6 +53,12 @@ class Served:
     rows: Rows
     index: VectorIndex | None = None
     members: Mapping[str, ModelVersion] = field(default_factory=dict)
+    published: Rows | None = None
+
+    @property
+    def trained_rows(self) -> Rows:
+        """Catalogue rows of the items it was trained on: those that live members learned of since are not among them."""
+        return self.rows if self.published is None else self.published
 
     @property
     def label(self) -> str:
@@ -76,6 +83,14 @@ class Served:
             found, _ = self.model.recommend(users, k, ~allowed)
         best: Rows = self.rows[found[0][found[0] >= 0]]
         return best
+
+    def best(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
+        """As `recommend`, but `allowed` is of the catalogue's rows. A blend looks at no more of it than it must."""
+        if isinstance(self.model, Blend):
+            found, _ = self.model.best(users, k, lambda item_ix: allowed[self.rows[item_ix]])
+            best: Rows = self.rows[found[0][found[0] >= 0]]
+            return best
+        return self.recommend(users, k, allowed[self.rows])
 
     @cached_property
     def weight(self) -> float:
@@ -114,8 +129,14 @@ class LiveModels:
 
     def refresh(self) -> None:
         """Load what the registry calls live and is not served yet. Raises DatabaseUnavailable."""
+        try:
+            self.take(self._registry.live())
+        finally:
+            self._measure()  # models age above all while nothing new can be heard of
+
+    def take(self, live: Mapping[str, ModelVersion]) -> None:
+        """Serve these versions, by name, and no others. One that cannot be loaded leaves the one before."""
         with self._refreshing:
-            live = self._registry.live()
             for name in self.served.keys() - live.keys():
                 self._swap(name, None)
             for name, version in sorted(live.items(), key=lambda one: one[0] == Blend.name):  # after its members
@@ -123,7 +144,6 @@ class LiveModels:
                 if (served is None or served.version.version != version.version) and not self.refused(version):
                     self._take(version)
             self._renew_blend()
-            self._measure()
 
     def refused(self, version: ModelVersion) -> bool:
         """Whether this live version could not be loaded."""
@@ -150,11 +170,8 @@ class LiveModels:
             )
 
     def _load(self, version: ModelVersion) -> Served:
-        kind = RECOMMENDERS.get(version.name)
-        if kind is None:
-            raise ArtifactCorrupt(f"this installation has no model named {version.name!r}: update it, or roll back")
         folder = self._registry.open(version)
-        model = kind.load(folder)
+        model = load_recommender(version.name, folder)
         rows = self._catalogue.rows_for(model.item_ids.tolist())
         served = Served(version, model, IdTable(model.item_ids), rows, _index(folder, model))
         _warm(served)
@@ -190,7 +207,9 @@ class LiveModels:
         ]
         model = Blend.of(models, own.config)
         rows = self._catalogue.rows_for(model.item_ids.tolist())
-        return Served(blend.version, model, IdTable(model.item_ids), rows, members=members)
+        return Served(
+            blend.version, model, IdTable(model.item_ids), rows, members=members, published=blend.trained_rows
+        )
 
     def _swap(self, name: str, served: Served | None) -> None:
         others = {one: self.served[one] for one in self.served if one != name}
@@ -198,6 +217,8 @@ class LiveModels:
         if served is not None:
             self._refused.pop(name, None)
             log.info("%s %s serves", name, served.label)
+        else:
+            MODEL_AGE_SECONDS.remove(name)
         MODEL_VERSION.labels(name).set(0 if served is None else served.version.version)
 
     def _measure(self) -> None:
@@ -217,7 +238,7 @@ def _index(folder: Path, model: Recommender) -> VectorIndex | None:
     except ArtifactCorrupt as error:
         log.warning("%s; every vector is searched instead", error)
         return None
-    return index if len(index) == len(model.item_ids) else None
+    return index if index.shape == model.item_vectors().shape else None
 
 
 def _warm(served: Served) -> None:

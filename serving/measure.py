@@ -1,36 +1,92 @@
-"""Around every route: its time by route and status, and a request id that the answer and the log share."""
+"""Around every route: its time by route and status, a request id that the answer and the log share, and a span."""
 
 from __future__ import annotations
 
+import logging
+import random
 import re
 import time
-from contextvars import ContextVar
-from uuid import uuid4
+from functools import cache
+from typing import TYPE_CHECKING
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.telemetry import REQUEST_SECONDS
+from core import tracing
+from core.telemetry import REQUEST_ID, REQUEST_SECONDS
 
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+    from prometheus_client import Histogram
+
+log = logging.getLogger(__name__)
+
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 def measured(app: ASGIApp) -> ASGIApp:
-    """Middleware: observe headwater_request_seconds, and answer with X-Request-Id (the caller's, where it sent one)."""
+    """Middleware: observe headwater_request_seconds, and answer with X-Request-Id (the caller's, where it sent one).
+
+    A span of the request is within the trace that its `traceparent` names. Neither it nor the log names the path, which may
+    name a user: the route stands for it.
+    """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = sent if WELL_FORMED.fullmatch(sent) else uuid4().hex[:16].encode()
+        request_id = parent = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and WELL_FORMED.fullmatch(value):
+                request_id = value
+            elif name == b"traceparent":
+                parent = value
+        request_id = request_id or b"%016x" % random.getrandbits(64)  # unlikely to repeat is enough
         REQUEST_ID.set(request_id.decode())
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-                seconds = time.perf_counter() - began
-                REQUEST_SECONDS.labels(scope.get("path_template", ""), message["status"]).observe(seconds)
+                _observe(scope, message["status"], time.perf_counter() - began)
             await send(message)
 
-        await app(scope, receive, sending)
+        if not tracing.on():
+            await app(scope, receive, sending)
+            return
+        with tracing.span(str(scope.get("method")), "SERVER", parent=parent.decode("latin-1")) as span:
+            try:
+                await app(scope, receive, sending)
+            finally:
+                if span is not None:
+                    _describe(span, scope, request_id.decode())
 
     return middleware
+
+
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get("path_template", "")
+    _seconds(route, status).observe(seconds)
+    scope["state"]["status"] = status
+    if status >= 500 and status != 503:  # a 503 says what is away, and what is away says so itself, once
+        log.warning("%s %s answered %d in %.1f ms", scope.get("method"), route, status, 1000 * seconds)
+    elif log.isEnabledFor(logging.DEBUG):
+        log.debug("%s %s answered %d in %.1f ms", scope.get("method"), route, status, 1000 * seconds)
+
+
+def _describe(span: Span, scope: Scope, request_id: str) -> None:
+    """Name a request's span by its route, known once it is over."""
+    method, route = str(scope.get("method")), str(scope.get("path_template", ""))
+    status = scope["state"].get("status", 0)
+    span.update_name(f"{method} {route}")
+    span.set_attributes(
+        {
+            "http.request.method": method, "http.route": route, "http.response.status_code": status,
+            "headwater.request_id": request_id,
+        }
+    )  # fmt: skip
+    if status >= 500:
+        from opentelemetry.trace import Status, StatusCode
+
+        span.set_status(Status(StatusCode.ERROR))
+
+
+@cache
+def _seconds(route: str, status: int) -> Histogram:
+    return REQUEST_SECONDS.labels(route, status)

@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from core.errors import HeadwaterError, InvalidEvent, Unauthorized
-from serving.measure import REQUEST_ID
+from core.telemetry import REQUEST_ID
 from serving.page import page
 from serving.shapes import Problem
 
@@ -21,7 +21,7 @@ PROBLEM_JSON = "application/problem+json"
 AT = re.compile(r"- at `\$\.data(.+)`")  # where in a body msgspec found fault
 TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 413: "Too large", 500: "Internal error", 503: "Unavailable",
+    409: "Conflict", 413: "Too large", 429: "Too many requests", 500: "Internal error", 503: "Unavailable",
 }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """For OpenAPI: the problems that a route answers with, besides those that every route may."""
     return {
         status: ResponseSpec(Problem, description=TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({400, 401, 403, 500, 503, *statuses})
+        for status in sorted({400, 401, 403, 429, 500, 503, *statuses})
     }
 
 
@@ -45,7 +45,7 @@ class InvalidEvents(InvalidEvent):
 def on_headwater_error(request: Request[Any, Any, Any], error: HeadwaterError) -> Response[Any]:
     """One of ours: it knows its status, and what to do."""
     if error.http_status >= 500 and not error.retriable:
-        log.error("%s %s: %s", request.method, request.url.path, error)
+        log.error("%s %s: %s", request.method, request.scope.get("path_template"), error)
     errors = error.errors if isinstance(error, InvalidEvents) else []
     headers = {}
     if error.retry_after_s is not None:
@@ -83,7 +83,8 @@ def on_deep_nesting(request: Request[Any, Any, Any], error: RecursionError) -> R
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """What nobody expected: the log has it all, the caller only a reference to it."""
     request_id = REQUEST_ID.get()
-    log.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    where = request.scope.get("path_template")  # not the path: it may name a user
+    log.error("request %s: %s %s failed", request_id, request.method, where, exc_info=error)
     detail = (
         f"something went wrong here that is not the caller's fault; the server's log has it under request {request_id}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,34 @@ from core.store.history import HistoryEvent
 from features.history import live_history
 from models.recommender import UserBatch
 from serving.catalogue import Mask, Rows, View
+from serving.columns import Columns
+from serving.expression import Expression
 from serving.histories import Past
 from serving.live import Served
+from serving.newcomers import NO_SHELF, READ, RECENCY, Shelf
+
+
+@dataclass(frozen=True)
+class Boost:
+    """Items that a filter names count `factor` times as much."""
+
+    filter: Expression
+    factor: float
+
+
+@dataclass(frozen=True)
+class Pin:
+    """An item at a place of the list, 1 being the first."""
+
+    item: str
+    position: int
 
 
 @dataclass(frozen=True)
 class Ask:
     """What a caller wants. `events` came with the request; `among`, when given, are the only items that may be answered;
-    `logged` is whether the answer counts as shown to the user."""
+    `logged` is whether the answer counts as shown to the user. Interactions of `seen_kinds` (empty: of any kind) count as
+    having seen an item; `exploration` is the share of places left to chance; `hide` are items not to be answered."""
 
     user: str | None = None
     limit: int = 10
@@ -36,11 +56,20 @@ class Ask:
     among: tuple[str, ...] | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     logged: bool = True
+    filter: Expression | None = None
+    seen_kinds: frozenset[str] = frozenset()
+    hide: tuple[str, ...] = ()
+    exploration: float = 0.0
+    boosts: tuple[Boost, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)
 class Query:
-    """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time."""
+    """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time.
+
+    `columns` say of which items a filter is true.
+    """
 
     ask: Ask
     now: datetime
@@ -48,6 +77,8 @@ class Query:
     models: Mapping[str, Served]
     past: Past
     kind_weights: Mapping[str, float]
+    shelf: Shelf = NO_SHELF
+    columns: Columns = field(default_factory=Columns)
     _users: dict[str, UserBatch] = field(default_factory=dict)
 
     @cached_property
@@ -60,13 +91,36 @@ class Query:
 
     @cached_property
     def seen(self) -> Rows:
-        """Rows of the items that the user ever touched."""
-        return self.view.rows(self.past.seen.union(event.item for event in self.ask.events))
+        """Rows of the items that the user ever touched, or touched in one of the ways that count as having seen them."""
+        kinds = self.ask.seen_kinds
+        if not kinds:
+            return self.view.rows(self.past.seen.union(event.item for event in self.ask.events))
+        events = {event.item for event in (*self.ask.events, *self.past.events) if event.kind in kinds}
+        return self.view.rows(events.union(*(self.past.kinds.get(kind, ()) for kind in kinds)))
 
     @cached_property
     def disliked(self) -> Rows:
-        """Rows of the items that the user said no to."""
-        return self.view.rows({event.item for event in (*self.ask.events, *self.past.events) if self._is_no(event)})
+        """Rows of the items that the user said no to, however long ago."""
+        events = {event.item for event in (*self.ask.events, *self.past.events) if self._is_no(event)}
+        older = [items for kind, items in self.past.kinds.items() if self.kind_weights.get(kind, 1.0) < 0]
+        return self.view.rows(events.union(self.past.refused, *older))
+
+    @cached_property
+    def wanted(self) -> list[tuple[int, float]]:
+        """Catalogue rows of the newest items that the user chose, the newest first, and how much each counts."""
+        found: dict[int, float] = {}
+        for event in self.events:
+            row = self.view.row(event.item)
+            if row >= 0 and not self._is_no(event) and (weight := self.kind_weights.get(event.kind, 1.0)) > 0:
+                found.setdefault(row, weight * RECENCY ** len(found))
+                if len(found) == READ:
+                    break
+        return list(found.items())
+
+    @cached_property
+    def likeness(self) -> NDArray[np.float32]:
+        """(len(shelf),) float32: how much each item of the shelf is like what the user chose, by what is written about them."""
+        return self.shelf.likeness(self.view, self.wanted)
 
     def users(self, served: Served) -> UserBatch:
         """The user as a batch of one, in the rows of a model."""
@@ -118,6 +172,17 @@ class Candidates:
             np.concatenate([self.source, place[new.source]]), names,
         )  # fmt: skip
 
+    def having(self, one: Candidates, place: int) -> Candidates:
+        """These with `one` candidate more at `place`, or at the end, scored between its neighbours."""
+        place = min(place, len(self))
+        score = np.mean(self.scores[max(place - 1, 0) : place + 1])
+        names = tuple(dict.fromkeys((*self.sources, *one.sources)))
+        source = names.index(one.sources[one.source[0]])
+        return Candidates(
+            np.insert(self.rows, place, one.rows), np.insert(self.scores, place, score),
+            np.insert(self.source, place, source), names,
+        )  # fmt: skip
+
 
 class _Everything(Candidates):
     """The whole catalogue: a mask of it is its own, so that filtering everything costs next to nothing."""
@@ -126,11 +191,11 @@ class _Everything(Candidates):
         return mask
 
 
-def everything(view: View) -> Candidates:
-    """The whole catalogue as candidates, in no order."""
-    n = len(view)
+@lru_cache(maxsize=4)
+def everything(n: int) -> Candidates:
+    """The whole catalogue of n items as candidates, in no order."""
     return _Everything(np.arange(n, dtype=np.int32), np.zeros(n, np.float32), np.zeros(n, np.int8), ("",))
 
 
 Source = Callable[[Query, Mask, int], Candidates]  # the best k among what the mask (catalogue rows) allows
-Filter = Callable[[Query, Candidates], Mask]
+Filter = Callable[[Query, Candidates], Mask | None]  # None: nothing of the kind was asked for

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import logging
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import cast
 
 import uvicorn
 from litestar import Litestar
@@ -17,12 +24,15 @@ from core.registry import open_registry
 from core.settings import Settings
 from core.store import Store
 from models.text.generator import TextGenerator
+from serving.admission import Door
 from serving.app import create_app
+from serving.connection import Connection
 from serving.service import Jobs
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 20  # requests in flight at a SIGTERM get this long
+DRAIN_S = 15  # from a SIGTERM to the end of the last connection
+SWEEP_TICKS = 10  # uvicorn's ticks of 0.1 s
 WAITING_CONNECTIONS = 2048
 
 
@@ -59,15 +69,22 @@ def serve(
     settings: Settings, store: Store, jobs: Jobs | None = None, *, generator: TextGenerator | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:  # fmt: skip
-    """Serve settings.host:port until SIGTERM or SIGINT, then let requests in flight finish.
+    """Serve settings.host:port until SIGTERM or SIGINT, then let requests in flight finish; after SIGTERM, drain.
 
     `ready` gets the address once requests are answered. Raises ConfigurationError when the port cannot be had.
     """
     with listen(settings.host, settings.port) as listener:
         app = create_app(settings, store, open_registry(settings, store), jobs=jobs, generator=generator)
         address = url_of(listener)
-        log.info("serving %s/console", address)
-        _Server(_config(app), (lambda: ready(address)) if ready else None).run(sockets=[listener])
+        log.info("serving %s/console; %s", address, settings.keys_note)
+
+        def begun() -> None:
+            gc.collect()
+            gc.freeze()  # the catalogue stays: looking through a million items for garbage would hold up every answer
+            if ready is not None:
+                ready(address)
+
+        _Server(app, begun).run(sockets=[listener])
 
 
 @contextmanager
@@ -75,7 +92,7 @@ def serving(app: Litestar, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
     """Serve from a thread while the block runs; gives the address. Raises ConfigurationError when the port cannot be had."""
     with listen(host, port) as listener:
         started = threading.Event()
-        server = _Server(_config(app), started.set)
+        server = _Server(app, started.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True)
         thread.start()
         while thread.is_alive() and not started.wait(0.1):
@@ -90,18 +107,71 @@ def serving(app: Litestar, host: str = "127.0.0.1", port: int = 0) -> Iterator[s
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None) -> None:
-        super().__init__(config)
+    def __init__(self, app: Litestar, ready: Callable[[], None] | None) -> None:
+        self._door: Door = app.state.service.door
+        self._grace_s: float = app.state.service.settings.drain_grace_s
+        super().__init__(_config(app, self._door))
         self._ready = ready
+        self._terminated = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM drains; Ctrl-C does not wait for connections that are idle."""
+        self._terminated = self._terminated or sig == signal.SIGTERM
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self._ready is not None:
             self._ready()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Now and then, end the connections that are too slow."""
+        if counter % SWEEP_TICKS == 0:
+            self._sweep()
+        return await super().on_tick(counter)
 
-def _config(app: Litestar) -> uvicorn.Config:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain where that was asked for, then end what is left."""
+        self._door.draining = True
+        if self._terminated:
+            until = time.monotonic() + DRAIN_S
+            await self._drain(until)
+            self.config.timeout_graceful_shutdown = max(1, round(until - time.monotonic()))
+        await super().shutdown(sockets)
+
+    async def _drain(self, until: float) -> None:
+        """Answer everyone, each connection for the last time, and take no new ones after the grace.
+
+        A connection on which nothing is under way is not closed at once: its client may be sending. It is told with its next
+        answer, or ends, as always, when it has been idle for as long as connections may be.
+        """
+        for connection in self._connections:
+            connection.last_answer()
+        await self._wait(min(until, time.monotonic() + self._grace_s), lambda: False)
+        for server in self.servers:
+            server.close()
+        idle = min(until, time.monotonic() + self.config.timeout_keep_alive + 0.5)
+        await self._wait(idle, lambda: not self._connections)
+        await self._wait(until, lambda: not any(one.busy for one in self._connections))
+
+    async def _wait(self, until: float, done: Callable[[], bool]) -> None:
+        while not done() and not self.force_exit and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for connection in self._connections:
+            connection.sweep(now)
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return list(cast("set[Connection]", self.server_state.connections))
+
+
+def _config(app: Litestar, door: Door) -> uvicorn.Config:
+    protocol = cast("type[asyncio.Protocol]", partial(Connection, door))
     return uvicorn.Config(
-        app, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+        app, loop="uvloop", http=protocol, ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=DRAIN_S, backlog=WAITING_CONNECTIONS,
     )  # fmt: skip

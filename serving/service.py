@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,17 +18,23 @@ from core.registry import Registry
 from core.settings import Settings
 from core.store import Store
 from models.text.generator import TextGenerator
-from serving.access import Access
+from serving.access import Access, Default
+from serving.admission import Door
 from serving.background import Repeating
 from serving.catalogue import COUNTS_EVERY_S, REFRESH_EVERY_S, LiveCatalogue
-from serving.histories import Histories
+from serving.histories import ERASED_EVERY_S, Histories
+from serving.last_known import SAVE_EVERY_S, LastKnown
 from serving.live import POLL_EVERY_S, LiveModels
+from serving.newcomers import SHELVED_EVERY_S, Newcomers
+from serving.patience import Patience
 from serving.pipeline import Pipeline
 from serving.publisher import Publisher
 from serving.pulse import PULSE_EVERY_S, Pulse
 from serving.slate import Slates
+from serving.surfaces import Surfaces
 
 START_S = 10.0  # how long a start waits for what there is to serve
+STOP_S = 3.0  # how long a stop waits for what repeats
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,8 +85,9 @@ class Threads:
 
 
 async def run(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking call in a pool."""
-    return await asyncio.get_running_loop().run_in_executor(pool, partial(call, *args, **kwargs))
+    """Run a blocking call in a pool, in the caller's context: its logs carry the request's id, its spans are the request's."""
+    within = partial(copy_context().run, call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(pool, within)
 
 
 class Service:
@@ -98,23 +106,35 @@ class Service:
             raise ConfigurationError("no secret: set HEADWATER_SECRET to a long random text; it signs slate tokens")
         self.settings, self.store, self.registry = settings, store, registry
         self.jobs, self.generator = jobs, generator
-        self.access = Access(store.keys, settings.keys_required)
+        self.access = Access(
+            store.keys, settings.keys_required, Default(settings.key_requests_per_s, settings.key_burst)
+        )
         self.publisher = Publisher(settings, bus)
         self.catalogue = LiveCatalogue(store)
         self.models = LiveModels(registry, self.catalogue)
-        self.histories = Histories(store.history, settings.history_events)
+        self.newcomers = Newcomers(self.catalogue, self.models, settings.new_item_share, settings.new_item_likeness)
+        self.histories = Histories(store, settings.history_events)
         self.slates = Slates(self.publisher, settings.secret)
-        self.pipeline = Pipeline(self.catalogue, self.models, self.histories, self.slates, settings.kind_weights)
+        self.surfaces = Surfaces(settings.surfaces)
+        self.pipeline = Pipeline(
+            self.catalogue, self.models, self.newcomers, self.histories, self.slates, settings.kind_weights
+        )
         self.pulse = Pulse(store.catalogue)
+        self.texts = Patience("texts")
+        self.last_known = LastKnown(settings, self.catalogue, self.models)
+        self.door = Door(settings)
         self.threads = Threads(
-            ThreadPoolExecutor(8, "pipeline"), ThreadPoolExecutor(16, "database"),
+            ThreadPoolExecutor(2, "pipeline"), ThreadPoolExecutor(16, "database"),
             ThreadPoolExecutor(16, "broker"), ThreadPoolExecutor(1, "text"),
         )  # fmt: skip
         self._repeating = (
             Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
             Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),
             Repeating("models", self.models.refresh, POLL_EVERY_S),
+            Repeating("new items", self.newcomers.refresh, SHELVED_EVERY_S),
+            Repeating("erasures", self.histories.forget_erased, ERASED_EVERY_S),
             Repeating("pulse", self.pulse.beat, PULSE_EVERY_S),
+            Repeating("last known", self.last_known.save, SAVE_EVERY_S),
         )
 
     def start(self) -> None:
@@ -124,13 +144,20 @@ class Service:
         deadline = time.monotonic() + START_S
         for repeating in self._repeating:
             repeating.wait(max(0.0, deadline - time.monotonic()))
+        if not self.catalogue.loaded:
+            self.last_known.restore()
         self.slates.start()
 
     def stop(self) -> None:
         """Stop in reverse order; slates that wait are published first."""
+        for repeating in self._repeating:
+            repeating.end()
         self.slates.stop()
+        deadline = time.monotonic() + STOP_S
         for repeating in reversed(self._repeating):
-            repeating.stop()
+            repeating.stop(max(0.0, deadline - time.monotonic()))
+        self.last_known.save(at_once=True)
         self.threads.close()
         self.histories.close()
+        self.texts.close()
         self.publisher.close()

@@ -9,16 +9,12 @@ import msgspec
 from msgspec import Meta
 
 MAX_LIMIT = 100
-MAX_RANKED = 500
 MAX_EVENTS = 500
-MAX_HISTORY = 500
 
 # No NUL: neither Postgres nor an event can hold it.
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[^\\x00]+$")]
 Short = Annotated[str, Meta(max_length=256, pattern="^[^\\x00]*$")]
-Surface = Annotated[str, Meta(max_length=64, pattern="^[^\\x00]+$")]
-Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
-Share = Annotated[float, Meta(ge=0, le=1)]
+Kind = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -30,12 +26,14 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Recommended(msgspec.Struct, frozen=True):
-    """One item of an answer. Scores compare within one answer only."""
+    """One item of an answer. Scores compare within one answer only. `propensity` is the probability with which it was shown at
+    this place: 1 but where a share of the places is left to chance."""
 
     item: str
     score: float
     source: str
     reason: Reason | None = None
+    propensity: float = 1.0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -65,41 +63,64 @@ class ItemList(msgspec.Struct, frozen=True):
     took_ms: float
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the user did, told with the request rather than through the stream. `time` defaults to now."""
+class SimilarUser(msgspec.Struct, frozen=True):
+    """A user who did much the same: `score` from 0 to 1, and the shared items that count most."""
 
-    item: Id
-    kind: Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")] = "view"
-    time: Moment | None = None
-    value: float | None = None
-
-
-class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """For whom (nobody known when `user` is absent), what they just did, and what is wanted."""
-
-    user: Id | None = None
-    session: Short | None = None
-    history: Annotated[list[Done], Meta(max_length=MAX_HISTORY)] = []
-    limit: Limit = 10
-    surface: Surface = "default"
-    category: Short | None = None
-    exclude_seen: bool = True
-    diversity: Share = 0.0
-    explain: bool = True
-    context: dict[str, Any] = {}
+    user: str
+    score: float
+    shared: list[str]
 
 
-class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Order these items for this user."""
+class SimilarUsers(msgspec.Struct, frozen=True):
+    """Users like one, the most alike first."""
 
-    items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_RANKED)]
-    user: Id | None = None
-    session: Short | None = None
-    history: Annotated[list[Done], Meta(max_length=MAX_HISTORY)] = []
-    surface: Surface = "default"
-    exclude_seen: bool = False
-    explain: bool = True
-    context: dict[str, Any] = {}
+    users: list[SimilarUser]
+    took_ms: float
+
+
+class ShownItem(msgspec.Struct, frozen=True):
+    """An item of a slate: whose idea it was, and with what probability it stood there. `position` counts from 1."""
+
+    position: int
+    item: str
+    source: str
+    propensity: float
+
+
+class SlateEvent(msgspec.Struct, frozen=True):
+    """What came with a slate's token afterwards. `item` is null for an impression that the application reported."""
+
+    type: str
+    time: datetime
+    item: str | None
+    value: float | None
+    position: int | None
+
+
+class SlateAnswer(msgspec.Struct, frozen=True):
+    """What was shown to whom, and what became of it; `truncated`: there are more events than these."""
+
+    slate: str
+    shown_at: datetime
+    user: str | None
+    session: str | None
+    surface: str
+    fallback: str | None
+    model: dict[str, str]
+    items: list[ShownItem]
+    events: list[SlateEvent]
+    truncated: bool
+
+
+class ClickThrough(msgspec.Struct, frozen=True):
+    """Of the items that a source brought to a surface: how many were shown, and how many of these were followed by an
+    interaction of the kinds asked for with the slate's token."""
+
+    surface: str
+    source: str
+    shown: int
+    followed: int
+    rate: float
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,11 +188,15 @@ class UserAnswer(msgspec.Struct, frozen=True):
 
 
 class UserExport(msgspec.Struct, frozen=True):
-    """Everything stored of a user, events oldest first; `events` opens as a table (pandas.DataFrame(answer["events"]))."""
+    """Everything stored of a user, events oldest first; `events` opens as a table (pandas.DataFrame(answer["events"])).
+
+    `dead_letters` are refused messages that name the user.
+    """
 
     user: str
     attributes: dict[str, Any] | None
     events: list[dict[str, Any]]
+    dead_letters: list[dict[str, Any]]
 
 
 class ContentAnswer(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from core import tracing
 from core.bus import Message
 from core.errors import BrokerUnavailable, InvalidRequest
 from core.events import Impression, decode, encode, partition_key
@@ -49,6 +50,11 @@ def _signature(secret: str, text: str) -> str:
     return base64.urlsafe_b64encode(hmac.digest(secret.encode(), b"slate:" + text.encode(), "sha256")[:12]).decode()
 
 
+def _propensities(query: Query, items: Sequence[Recommended]) -> dict[str, list[float]]:
+    """With which probability each was shown, where chance had a say; elsewhere all are 1."""
+    return {"propensities": [one.propensity for one in items]} if query.ask.exploration else {}
+
+
 class Slates:
     """Issues tokens and publishes slates from a thread between `start` and `stop`."""
 
@@ -68,7 +74,8 @@ class Slates:
         if items and query.ask.logged:
             context = {
                 "surface": query.ask.surface, "sources": [one.source for one in items], "models": versions,
-                "fallback": fallback, **({"request": query.ask.context} if query.ask.context else {}),
+                "fallback": fallback, **_propensities(query, items),
+                **({"request": query.ask.context} if query.ask.context else {}),
             }  # fmt: skip
             shown = Impression(
                 slate=token, items=tuple(one.item for one in items), user=query.ask.user,
@@ -78,7 +85,7 @@ class Slates:
             if query.ask.context:
                 decode(event)
             try:
-                self._waiting.put_nowait(Message(partition_key(shown), event))
+                self._waiting.put_nowait(Message(partition_key(shown), event, tracing.headers()))
             except queue.Full:
                 SLATES_LOST.inc()
         return token

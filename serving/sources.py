@@ -15,6 +15,7 @@ from serving.query import Candidates, Query, Source
 
 POPULARITY = "popularity"
 BLEND = "blend"
+TEXT = "text"
 RANK_OFFSET = 10.0  # how much being first counts against being second when lists are merged
 
 
@@ -42,7 +43,26 @@ def _asked(served: Served, query: Query, allowed: Mask, k: int) -> Candidates:
     users = query.users(served)
     if len(users.items) == 0:  # it knows nothing of what the user did
         return _NOTHING
-    return ranked(served.version.name, served.recommend(users, k, allowed[served.rows]))
+    return ranked(served.version.name, served.best(users, k, allowed))
+
+
+def by_text(query: Query, allowed: Mask, k: int) -> Candidates:
+    """What is described like the items that the user chose, best first: new items, and what most people want."""
+    return _alike(query, allowed, k, None)
+
+
+def new_by_text(query: Query, allowed: Mask, k: int) -> Candidates:
+    """The same of new items only: those that no live model was trained on."""
+    return _alike(query, allowed, k, query.shelf.new)
+
+
+def _alike(query: Query, allowed: Mask, k: int, only: Mask | None) -> Candidates:
+    if not len(query.shelf) or not query.wanted:
+        return Candidates.of(TEXT, NO_ROWS, np.zeros(0, np.float32))
+    fit = allowed[query.shelf.rows] & (query.likeness >= query.shelf.least)
+    at = np.flatnonzero(fit if only is None else fit & only)
+    best = at[np.argsort(-query.likeness[at], kind="stable")[:k]]
+    return Candidates.of(TEXT, query.shelf.rows[best], query.likeness[best])
 
 
 def popular(query: Query, allowed: Mask, k: int) -> Candidates:
@@ -75,7 +95,7 @@ def trending(query: Query, allowed: Mask, k: int) -> Candidates:
     )
 
 
-LADDER: tuple[Source, ...] = (popular, counted, latest, given)
+LADDER: tuple[Source, ...] = (by_text, popular, counted, latest, given)
 _NOTHING = Candidates.of("", NO_ROWS, np.zeros(0, np.float32))
 
 
@@ -85,6 +105,8 @@ def merge(found: Sequence[Candidates], models: Mapping[str, Served]) -> Candidat
     After Cormack et al. 2009 ("Reciprocal rank fusion"); the offset is smaller here because the lists are weighted, by how
     well each model did when it was judged. The source of an item is the list that gave it most.
     """
+    if len(found) == 1:
+        return found[0]
     names = tuple(one.sources[0] for one in found)
     weights = np.array([models[name].weight for name in names], np.float32)
     weights = weights / weights.sum()

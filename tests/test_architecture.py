@@ -33,9 +33,9 @@ HOMES = {
         "publish through core.bus.Bus, consume through ingest/kafka.py",
     ),
     "messages": (
-        ("ingest/reader.py",),
+        ("core/bus.py", "ingest/reader.py"),
         ("confluent_kafka",),
-        "messages are read through ingest/reader.py",
+        "publish through core.bus.Bus, messages are read through ingest/reader.py",
     ),
     "database": (
         ("core/tables.py", "core/store/", "migrations/"),

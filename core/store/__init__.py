@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.errors import ConfigurationError
 from core.settings import Settings
+from core.store.audience import AudienceStore
 from core.store.catalogue import Catalogue
 from core.store.contents import ContentStore
 from core.store.database import Database
@@ -14,6 +15,7 @@ from core.store.job_runs import JobRunStore
 from core.store.keys import KeyStore
 from core.store.lag import LagStore
 from core.store.partitions import PartitionStore
+from core.store.slates import SlateStore
 from core.store.tails import TailStore
 from core.store.versions import VersionStore
 
@@ -34,6 +36,8 @@ class Store:
         self.lag = LagStore(database)
         self.job_runs = JobRunStore(database)
         self.partitions = PartitionStore(database)
+        self.slates = SlateStore(database)
+        self.audience = AudienceStore(database)
 
     def close(self) -> None:
         """Close every connection."""

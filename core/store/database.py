@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from core.errors import ConfigurationError, DatabaseUnavailable
 
 APPLICATION = "headwater"
+QUICK = 4  # connections kept for the reads of requests
+
+T = TypeVar("T")
 
 
 def database_url(text: str) -> URL:
@@ -45,17 +49,20 @@ class Database:
             "idle_in_transaction_session_timeout": 60_000, "tcp_keepalives_idle": 15, "tcp_keepalives_interval": 5,
             "tcp_keepalives_count": 3,
         }  # fmt: skip
+        connect = {
+            "options": " ".join(f"-c{name}={value}" for name, value in options.items()),
+            "connect_timeout": 3, "application_name": APPLICATION,
+            "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
+        }  # fmt: skip
+        # Parameters stay out of an error's message: they may name a user.
         self.engine = sa.create_engine(
-            self.url,
-            pool_size=pool,
-            max_overflow=pool,
-            pool_timeout=5,
-            pool_pre_ping=True,
-            connect_args={
-                "options": " ".join(f"-c{name}={value}" for name, value in options.items()),
-                "connect_timeout": 3, "application_name": APPLICATION,
-                "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
-            },
+            self.url, pool_size=pool, max_overflow=pool, pool_timeout=5, pool_pre_ping=True, hide_parameters=True,
+            connect_args=connect,
+        )  # fmt: skip
+        # Asking whether a connection lives and setting how it commits takes four fifths of a short read.
+        self._quick = sa.create_engine(
+            self.url, pool_size=QUICK, max_overflow=pool, pool_timeout=5, isolation_level="AUTOCOMMIT",
+            hide_parameters=True, connect_args=connect,
         )  # fmt: skip
 
     @contextmanager
@@ -73,9 +80,32 @@ class Database:
         ):
             yield connection
 
+    def quickly(self, read: Callable[[sa.Connection], T]) -> T:
+        """What `read` finds, as within `read()`, for the reads of every request: on a connection believed to live. Where it
+        does not, `read` is called again, on a new one.
+        """
+        with self._translated():
+            try:
+                return self._on_quick(read)
+            except (DBAPIError, psycopg2.Error) as error:
+                if not _gone(error.orig if isinstance(error, DBAPIError) else error, ""):
+                    raise
+                self._quick.dispose()  # the others are as old
+            return self._on_quick(read)
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        self._quick.dispose()
+
+    def _on_quick(self, read: Callable[[sa.Connection], T]) -> T:
+        with self._quick.connect() as connection:
+            try:
+                return read(connection)
+            except (DBAPIError, psycopg2.Error):
+                if not connection.invalidated:
+                    connection.invalidate()
+                raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

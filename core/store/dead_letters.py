@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from core.errors import NotFound
 from core.store.database import Database
+from core.store.mentions import letters_naming
 from core.tables import consumer_offsets
 from core.tables import dead_letters as table
 
@@ -60,6 +61,12 @@ class DeadLetterStore:
         if row is None:
             raise NotFound(f"there is no dead letter number {number}")
         return _message(row)
+
+    def naming(self, user: str) -> Sequence[BuriedMessage]:
+        """Those that name the user, as far as they are kept, oldest first."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(table).where(table.c.number.in_(letters_naming(connection, user))))
+            return sorted(map(_message, found), key=lambda one: one.number)
 
     def mark_replayed(self, numbers: Sequence[int]) -> None:
         """Remember that these were published again."""

@@ -17,6 +17,7 @@ from core.errors import Fenced, InvalidEvent
 from core.events import Event, Impression, Interaction, ItemChanged, ItemRemoved, UserChanged, UserErased
 from core.store.catalogue import upsert_items, upsert_users
 from core.store.database import Database, sql_state
+from core.store.mentions import blank_letters, words
 from core.store.partitions import month_tables
 from core.store.rows import RowWriter
 from core.tables import consumer_offsets, dead_letters, erased_users
@@ -245,13 +246,14 @@ class EventStore:
         cursor.execute("SELECT EXISTS (SELECT FROM erased_users)")
         if cursor.fetchone() == (False,):
             return batch, dead
-        owners = {_owner(one.event) for one in batch} | {letter.user for letter in dead}
+        named = [words(letter.payload, letter.headers) | ({letter.user} if letter.user else set()) for letter in dead]
+        owners = {_owner(one.event) for one in batch}.union(*named)
         users = {self.user_hash(user): user for user in owners if user is not None}
         cursor.execute("SELECT user_hash FROM erased_users WHERE user_hash = ANY(%s::bytea[])", (list(users),))
         erased = {users[bytes(row[0])] for row in cursor.fetchall()}
         kept = [one for one in batch if _owner(one.event) not in erased]
         dropped = [one for one in batch if _owner(one.event) in erased]
-        letters = [_silenced(letter) if letter.user in erased else letter for letter in dead]
+        letters = [_silenced(one) if erased & names else one for one, names in zip(dead, named, strict=True)]
         return kept, letters + [DeadLetter(one.at, "erased_user", "", None, one.payload_bytes, "") for one in dropped]
 
     def _erase(self, connection: sa.Connection, user: str, at: datetime) -> None:
@@ -267,13 +269,7 @@ class EventStore:
         connection.execute(sa.text("DELETE FROM item_counts WHERE events = 0"))
         connection.execute(sa.text("DELETE FROM user_counts WHERE user_id = :user"), {"user": user})
         connection.execute(sa.text("DELETE FROM users WHERE user_id = :user"), {"user": user})
-        connection.execute(
-            sa.text(
-                "UPDATE dead_letters SET payload = NULL, headers = '[]', payload_sha256 = '' "
-                "WHERE position(:user IN payload) > 0"
-            ),
-            {"user": user.encode()},
-        )
+        blank_letters(connection, user)
 
     def _change(self, connection: sa.Connection, batch: Sequence[Received]) -> None:
         events = [one.event for one in batch if not isinstance(one.event.body, Interaction)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from litestar import Router
 
-from serving.routes import content, events, health, items, jobs, models, recommendations, users
+from serving.routes import content, events, health, items, jobs, models, recommendations, slates, users
 
 API = Router(
     "/v1",
     route_handlers=[
-        *events.ROUTES, *recommendations.ROUTES, *items.ROUTES, *users.ROUTES, *content.ROUTES, *models.ROUTES, *jobs.ROUTES,
+        *events.ROUTES, *recommendations.ROUTES, *items.ROUTES, *users.ROUTES, *slates.ROUTES, *content.ROUTES,
+        *models.ROUTES, *jobs.ROUTES,
     ],
 )  # fmt: skip
 OPERATIONS = health.ROUTES

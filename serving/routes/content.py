@@ -7,11 +7,12 @@ from litestar.params import JSONBody
 
 from core.errors import DatabaseUnavailable, InvalidRequest
 from core.store.catalogue import Item
-from models.content.kind import CONTENT_KINDS, ContentKind, Style
+from models.content import ITEM_KINDS
+from models.content.kind import ContentKind, ItemFacts, Style
 from models.content.writer import as_content, facts_of, write
 from serving.problems import documented
 from serving.routes.items import known_item
-from serving.routes.parameters import READ, ItemId, Kind, Locale, Serving
+from serving.routes.parameters import CONTENT_READ, CONTENT_WRITE, ItemId, Kind, Locale, Serving
 from serving.service import Service, run
 from serving.shapes import ContentAnswer, ContentRequest
 
@@ -20,7 +21,13 @@ SHOWN = ("verified", "approved", "edited")
 BY_PEOPLE = ("approved", "edited")
 
 
-@get("/items/{item_id:str}/content", opt=READ, responses=documented(404), tags=TAGS, summary="A text about an item")
+@get(
+    "/items/{item_id:str}/content",
+    opt=CONTENT_READ,
+    responses=documented(404),
+    tags=TAGS,
+    summary="A text about an item",
+)
 async def get_content(
     service: Serving, item_id: ItemId, kind: Kind = "description", locale: Locale = "en"
 ) -> ContentAnswer:
@@ -31,7 +38,7 @@ async def get_content(
 @post(
     "/content",
     status_code=200,
-    opt={"scope": "admin"},
+    opt=CONTENT_WRITE,
     responses=documented(404),
     tags=TAGS,
     summary="Write a text now",
@@ -46,7 +53,7 @@ def text_of(service: Service, item: Item, kind_name: str, locale: str) -> Conten
     """What may be shown as the item's text right now. Postgres being away leaves the template (DESIGN I4)."""
     kind = content_kind(kind_name)
     try:
-        found = service.store.contents.content(item.item, kind.name, locale)
+        found = service.texts.read(service.store.contents.content, item.item, kind.name, locale)
     except DatabaseUnavailable:
         found = None
     if found is not None:
@@ -56,18 +63,18 @@ def text_of(service: Service, item: Item, kind_name: str, locale: str) -> Conten
                 item.item, kind.name, locale, text.text, text.status, text.origin, text.model, outdated
             )  # fmt: skip
     stale = found is not None and found[1]
-    template = kind.fallback(facts_of(item))
+    template = kind.fallback(facts_of(item), Style(locale))
     return ContentAnswer(item.item, kind.name, locale, template, "verified", "template", "template", stale)
 
 
-def content_kind(name: str) -> ContentKind:
-    """A kind by name. Raises InvalidRequest naming those there are."""
-    if name not in CONTENT_KINDS:
-        raise InvalidRequest(f"kind: {name!r} is not a kind of text; choose from {', '.join(CONTENT_KINDS)}")
-    return CONTENT_KINDS[name]
+def content_kind(name: str) -> ContentKind[ItemFacts]:
+    """A kind of texts about one item, by name. Raises InvalidRequest naming those there are."""
+    if name not in ITEM_KINDS:
+        raise InvalidRequest(f"kind: {name!r} is not a kind of text; choose from {', '.join(ITEM_KINDS)}")
+    return ITEM_KINDS[name]
 
 
-def _write(service: Service, item: Item, kind: ContentKind, locale: str) -> ContentAnswer:
+def _write(service: Service, item: Item, kind: ContentKind[ItemFacts], locale: str) -> ContentAnswer:
     written = write(kind, [facts_of(item)], service.generator, Style(locale))[0]
     service.store.contents.save([as_content(written, item, locale)])
     return ContentAnswer(

@@ -13,7 +13,7 @@ from core.store.catalogue import Item
 from serving.lists import listing, similar
 from serving.problems import documented
 from serving.routes.events import publish
-from serving.routes.parameters import EVENTS, READ, Category, ItemId, Limit, Serving
+from serving.routes.parameters import EVENTS, READ, Category, Filter, ItemId, Limit, Serving
 from serving.service import Service, run
 from serving.shapes import Accepted, ItemAnswer, ItemList, ItemState
 
@@ -22,27 +22,35 @@ TAGS = ["items"]
 
 
 @get("/items/{item_id:str}/similar", opt=READ, responses=documented(404), tags=TAGS, summary="Items that go with one")
-async def similar_items(service: Serving, item_id: ItemId, limit: Limit = 10, category: Category = None) -> ItemList:
+async def similar_items(
+    service: Serving, item_id: ItemId, limit: Limit = 10, category: Category = None, filter: Filter = None
+) -> ItemList:
     """By the models that know it; a new item is answered from its categories."""
-    return await run(service.threads.pipeline, similar, service.pipeline, item_id, limit, category)
+    return await run(service.threads.pipeline, similar, service.pipeline, item_id, limit, category, filter)
 
 
 @get("/items/popular", opt=READ, responses=documented(), tags=TAGS, summary="What most people want")
-async def popular_items(service: Serving, limit: Limit = 10, category: Category = None) -> ItemList:
+async def popular_items(
+    service: Serving, limit: Limit = 10, category: Category = None, filter: Filter = None
+) -> ItemList:
     """By the weight of all interactions."""
-    return await run(service.threads.pipeline, listing, service.pipeline, "popular", limit, category)
+    return await run(service.threads.pipeline, listing, service.pipeline, "popular", limit, category, filter)
 
 
 @get("/items/trending", opt=READ, responses=documented(), tags=TAGS, summary="What most people want lately")
-async def trending_items(service: Serving, limit: Limit = 10, category: Category = None) -> ItemList:
+async def trending_items(
+    service: Serving, limit: Limit = 10, category: Category = None, filter: Filter = None
+) -> ItemList:
     """Interactions count half as much after each week."""
-    return await run(service.threads.pipeline, listing, service.pipeline, "trending", limit, category)
+    return await run(service.threads.pipeline, listing, service.pipeline, "trending", limit, category, filter)
 
 
 @get("/items/latest", opt=READ, responses=documented(), tags=TAGS, summary="The newest items")
-async def latest_items(service: Serving, limit: Limit = 10, category: Category = None) -> ItemList:
+async def latest_items(
+    service: Serving, limit: Limit = 10, category: Category = None, filter: Filter = None
+) -> ItemList:
     """By time of publication, else of their last change."""
-    return await run(service.threads.pipeline, listing, service.pipeline, "latest", limit, category)
+    return await run(service.threads.pipeline, listing, service.pipeline, "latest", limit, category, filter)
 
 
 @put(

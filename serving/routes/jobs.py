@@ -8,14 +8,14 @@ from litestar.params import JSONBody
 from core.errors import Unavailable
 from serving.problems import documented
 from serving.routes.content import content_kind
-from serving.routes.parameters import ADMIN, READ, Limit, Name, Serving
+from serving.routes.parameters import ADMIN, CONTENT_WRITE, Limit, Name, Serving
 from serving.service import Jobs, Service, run
 from serving.shapes import JobRunAnswer, JobStarted, RegenerateRequest
 
 TAGS = ["jobs"]
 
 
-@get("/jobs", opt=READ, responses=documented(), tags=TAGS, summary="Runs of jobs, newest first")
+@get("/jobs", opt=ADMIN, responses=documented(), tags=TAGS, summary="Runs of jobs, newest first")
 async def list_jobs(service: Serving, limit: Limit = 50) -> list[JobRunAnswer]:
     """From the schedule, whichever process ran them."""
     runs = await run(service.threads.database, schedule(service).history, limit)
@@ -37,7 +37,7 @@ async def run_job(service: Serving, name: Name) -> JobStarted:
 
 
 @post(
-    "/content/regenerate", status_code=202, opt=ADMIN, responses=documented(404, 409), tags=["content"],
+    "/content/regenerate", status_code=202, opt=CONTENT_WRITE, responses=documented(404, 409), tags=["content"],
     summary="Write missing and stale texts in the background",
 )  # fmt: skip
 async def regenerate(service: Serving, data: JSONBody[RegenerateRequest]) -> JobStarted:

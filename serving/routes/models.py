@@ -7,14 +7,14 @@ from litestar.params import JSONBody
 
 from core.store.versions import ModelVersion
 from serving.problems import documented
-from serving.routes.parameters import ADMIN, READ, Name, Serving
+from serving.routes.parameters import ADMIN, Name, Serving
 from serving.service import Service, run
 from serving.shapes import LiveVersion, PromoteRequest, VersionAnswer
 
 TAGS = ["models"]
 
 
-@get("/models", opt=READ, responses=documented(), tags=TAGS, summary="Trained models, newest first")
+@get("/models", opt=ADMIN, responses=documented(), tags=TAGS, summary="Trained models, newest first")
 async def list_models(service: Serving) -> list[VersionAnswer]:
     """Every version with its state, its figures, and what the gate said of it."""
     versions = await run(service.threads.database, service.registry.versions)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from litestar import get, post
 from litestar.params import JSONBody
 
 from core.store.history import HistoryEvent
+from serving.histories import Past
 from serving.problems import documented
 from serving.query import Ask
-from serving.routes.parameters import READ, Category, Diversity, ExcludeSeen, Explain, Limit, Serving, Surface, UserId
-from serving.service import run
-from serving.shapes import Answer, Done, RankAnswer, RankRequest, RecommendationRequest
+from serving.routes.parameters import (
+    READ,
+    Category,
+    Diversity,
+    ExcludeSeen,
+    Explain,
+    Exploration,
+    Filter,
+    SeenKinds,
+    Serving,
+    Surface,
+    UserId,
+    WantedLimit,
+)
+from serving.service import Service, run
+from serving.shapes import Answer, RankAnswer
+from serving.wishes import Done, RankRequest, RecommendationRequest, Wishes
 
 TAGS = ["recommendations"]
 
@@ -23,12 +40,17 @@ TAGS = ["recommendations"]
     summary="Recommend items to a user",
 )  # fmt: skip
 async def recommendations(
-    service: Serving, user_id: UserId, limit: Limit = 10, surface: Surface = "default", category: Category = None,
-    exclude_seen: ExcludeSeen = True, diversity: Diversity = 0.0, explain: Explain = True,
+    service: Serving, user_id: UserId, limit: WantedLimit = None, surface: Surface = "default",
+    category: Category = None, filter: Filter = None, exclude_seen: ExcludeSeen = None, seen_kinds: SeenKinds = None,
+    diversity: Diversity = None, exploration: Exploration = None, explain: Explain = None,
 ) -> Answer:  # fmt: skip
     """What the user did up to now counts, whether trained on or not. An unknown user gets popular items, labelled so."""
-    ask = Ask(user_id, limit, None, surface, category, exclude_seen, diversity, explain)
-    return await run(service.threads.pipeline, service.pipeline.recommend, ask)
+    wishes = Wishes(
+        limit=limit, category=category, filter=filter, exclude_seen=exclude_seen, diversity=diversity,
+        seen_kinds=seen_kinds.split(",") if seen_kinds else None, exploration=exploration, explain=explain,
+    )  # fmt: skip
+    ask = service.surfaces.ask(surface, wishes, user=user_id)
+    return await _answered(service, service.threads.pipeline, ask)
 
 
 @post(
@@ -37,11 +59,10 @@ async def recommendations(
 )  # fmt: skip
 async def recommendations_for(service: Serving, data: JSONBody[RecommendationRequest]) -> Answer:
     """`history` counts as if it had just come through the stream; without `user` it is all that is known."""
-    ask = Ask(
-        data.user, data.limit, data.session, data.surface, data.category, data.exclude_seen, data.diversity,
-        data.explain, _events(data.history), None, data.context,
-    )  # fmt: skip
-    return await run(service.threads.pipeline, service.pipeline.recommend, ask)
+    ask = service.surfaces.ask(
+        data.surface, data, user=data.user, session=data.session, events=_events(data.history), context=data.context
+    )
+    return await _answered(service, service.threads.pipeline, ask)
 
 
 @post("/rank", status_code=200, opt=READ, responses=documented(413), tags=TAGS, summary="Order items for a user")
@@ -52,7 +73,22 @@ async def rank(service: Serving, data: JSONBody[RankRequest]) -> RankAnswer:
         data.user, len(among), data.session, data.surface, None, data.exclude_seen, 0.0, data.explain,
         _events(data.history), among, data.context,
     )  # fmt: skip
-    return await run(service.threads.pipeline, service.pipeline.rank, ask)
+    began = time.perf_counter()
+    return await run(service.threads.pipeline, service.pipeline.rank, ask, await _past(service, ask), began)
+
+
+async def _answered(service: Service, pool: ThreadPoolExecutor, ask: Ask) -> Answer:
+    """What stands is answered at once, all else by a thread of the pool."""
+    began = time.perf_counter()
+    past = await _past(service, ask)
+    again = service.pipeline.again(ask, past, began)
+    if again is not None:
+        return again
+    return await run(pool, service.pipeline.recommend, ask, past, began)
+
+
+async def _past(service: Service, ask: Ask) -> Past:
+    return Past() if ask.user is None else await service.histories.current(ask.user)
 
 
 def _events(done: Sequence[Done]) -> tuple[HistoryEvent, ...]:

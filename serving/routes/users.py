@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from litestar import delete, get, put
+from litestar import Response, delete, get, put
 from litestar.params import JSONBody
 
 from core.errors import NotFound
 from core.events import UserChanged, UserErased
+from features.export import as_parquet, everything_of
 from serving.problems import documented
 from serving.routes.events import publish
-from serving.routes.parameters import ADMIN, EVENTS, READ, Serving, UserId
+from serving.routes.parameters import ADMIN, EVENTS, READ, Limit, Serving, UserId
 from serving.service import Service, run
-from serving.shapes import Accepted, UserAnswer, UserExport, UserState
+from serving.shapes import Accepted, SimilarUser, SimilarUsers, UserAnswer, UserExport, UserState
 
 SOURCE = "/v1/users"
 TAGS = ["users"]
+SHARED = 10  # items named at most that two users have in common
+PARQUET = "application/vnd.apache.parquet"
 
 
 @put(
@@ -40,7 +44,7 @@ async def get_user(service: Serving, user_id: UserId) -> UserAnswer:
 @delete(
     "/users/{user_id:str}",
     status_code=202,
-    opt=ADMIN,
+    opt=EVENTS,
     responses=documented(),
     tags=TAGS,
     summary="Forget a user for good",
@@ -54,8 +58,31 @@ async def delete_user(service: Serving, user_id: UserId) -> Accepted:
 
 @get("/users/{user_id:str}/export", opt=ADMIN, responses=documented(), tags=TAGS, summary="Everything stored of a user")
 async def export_user(service: Serving, user_id: UserId) -> UserExport:
-    """An erased or unknown user's export is empty."""
+    """Attributes, every event, detached months' too, and dead letters that name the user. An erased user's is empty."""
     return await run(service.threads.database, _export, service, user_id)
+
+
+@get(
+    "/users/{user_id:str}/export.parquet", opt=ADMIN, responses=documented(), tags=TAGS, media_type=PARQUET,
+    summary="Everything stored of a user, as a table",
+)  # fmt: skip
+async def export_table(service: Serving, user_id: UserId) -> Response[bytes]:
+    """The events as Parquet, for pandas.read_parquet; the rest is in the data frame's `attrs`."""
+    table = as_parquet(await run(service.threads.database, everything_of, service.store, user_id))
+    return Response(table, headers={"Content-Disposition": 'attachment; filename="user.parquet"'})
+
+
+@get(
+    "/users/{user_id:str}/similar", opt=READ, responses=documented(), tags=TAGS,
+    summary="Users who did much the same of late",
+)  # fmt: skip
+async def similar_users(service: Serving, user_id: UserId, limit: Limit = 10) -> SimilarUsers:
+    """By their newest interactions, looked for among the users of the newest events. Nobody for a user who did nothing."""
+    began = time.perf_counter()
+    weights = service.settings.kind_weights
+    found = await run(service.threads.database, service.store.audience.like, user_id, limit, weights)
+    users = [SimilarUser(one.user, round(one.score, 4), list(one.shared[:SHARED])) for one in found]
+    return SimilarUsers(users, round((time.perf_counter() - began) * 1000, 2))
 
 
 def _known(service: Service, user_id: str) -> tuple[dict[str, Any] | None, int]:
@@ -64,7 +91,7 @@ def _known(service: Service, user_id: str) -> tuple[dict[str, Any] | None, int]:
 
 
 def _export(service: Service, user_id: str) -> UserExport:
-    return UserExport(user_id, service.store.catalogue.user(user_id), service.store.history.export(user_id))
+    return UserExport(**everything_of(service.store, user_id))
 
 
-ROUTES = [put_user, get_user, delete_user, export_user]
+ROUTES = [put_user, get_user, delete_user, export_user, export_table, similar_users]

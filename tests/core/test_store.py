@@ -426,12 +426,14 @@ def test_one_version_of_a_model_is_live(store: Store) -> None:
 
 
 def test_a_key_is_good_until_revoked(store: Store) -> None:
-    key = store.keys.create(["read", "events"])
-    assert store.keys.scopes(key) == {"read", "events"}
-    assert store.keys.scopes(key + "x") is None
+    key = store.keys.create(["recs:read", "events:write"])
+    found = store.keys.find(key)
+    assert found is not None
+    assert found.scopes == {"recs:read", "events:write"}
+    assert store.keys.find(key + "x") is None
     assert key not in repr(ask(store, "SELECT * FROM api_keys"))
     store.keys.revoke(key.split("_")[1])
-    assert store.keys.scopes(key) is None
+    assert store.keys.find(key) is None
     with pytest.raises(NotFound):
         store.keys.revoke(key.split("_")[1])
     for scopes in ([], ["root"]):

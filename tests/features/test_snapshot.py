@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from fsspec.core import url_to_fs
 
 from core.artifacts import ArtifactStore
 from core.events import ItemChanged, UserErased
@@ -108,6 +113,37 @@ def test_an_erased_user_leaves_every_segment(store: Store, artifacts: ArtifactSt
     assert not before.files[0].exists(), "the segment with the erased user is deleted, not only replaced"
     assert after.name != before.name
     assert take_snapshot(store.events, artifacts, Silent()) == after
+
+
+def test_a_writer_that_died_leaves_no_erased_user_behind(store: Store, settings: Settings, tmp_path: Path) -> None:
+    """Killed between publishing the rewritten segment and deleting the old one, or while writing either."""
+    artifacts = ArtifactStore(
+        "memory://" + uuid4().hex, tmp_path / "cache"
+    )  # remote, so that there are local copies as well
+    writer = Writer(store)
+    writer.write([view(1, "ann-x", "i1"), view(2, "bob", "i1")])
+    (segment,) = take_snapshot(store.events, artifacts, Silent()).segments
+    old = tmp_path / "old"
+    shutil.copytree(artifacts.fetch(segment)[0], old)
+    about = artifacts.manifest(segment).about
+    (old / "manifest.json").unlink()
+    writer.write([event(5, UserErased(user="ann-x"))])
+    take_snapshot(store.events, artifacts, Silent())
+    artifacts.publish(segment, old, about)
+    fs, root = url_to_fs(artifacts.url)
+    abandoned = f"{root}/{segment}.draft-0123"
+    fs.pipe_file(f"{abandoned}/interactions.parquet", b"ann-x")
+    fs.store[f"{abandoned}/interactions.parquet"].modified -= timedelta(days=2)
+    under_way = f"{root}/{segment}.draft-4567"
+    fs.pipe_file(f"{under_way}/interactions.parquet", b"somebody writes this now")
+    (tmp_path / "cache" / segment).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache" / segment / "interactions.parquet").write_bytes(b"a copy made before")
+    after = take_snapshot(store.events, artifacts, Silent())
+    assert {row[0] for row in rows_of(after)} == {"bob"}
+    assert not fs.exists(abandoned)
+    assert fs.exists(under_way)
+    assert not (tmp_path / "cache" / segment).exists()
+    assert artifacts.list(segment.rpartition("/")[0]) == [one.rpartition("/")[2] for one in after.segments]
 
 
 def test_interactions_read_the_segments(store: Store, artifacts: ArtifactStore) -> None:

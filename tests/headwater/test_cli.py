@@ -143,11 +143,11 @@ def test_publishing_a_file_with_a_bad_line_names_the_line_and_publishes_nothing(
 
 
 def test_a_key_is_shown_once_and_works_until_it_is_revoked(settings: Settings) -> None:
-    made = headwater("keys", "create", "--scope", "read", settings=settings)
+    made = headwater("keys", "create", "--scope", "recs:read", settings=settings)
     key = made.stdout.strip()
     assert made.returncode == 0, made.stderr
     with open_store(settings) as store:
-        assert store.keys.scopes(key) == {"read"}
+        assert store.keys.find(key).scopes == {"recs:read"}
         assert headwater("keys", "revoke", key.split("_")[1], settings=settings).returncode == 0
-        assert store.keys.scopes(key) is None
+        assert store.keys.find(key) is None
     assert "scope must be" in headwater("keys", "create", "--scope", "everything", settings=settings).stderr

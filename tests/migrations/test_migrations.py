@@ -92,6 +92,20 @@ def test_users_are_counted_from_the_events_that_were_there(empty_database_url: s
     assert ask(empty_database_url, "SELECT user_id, events FROM user_counts") == [("u", 2)]
 
 
+def test_keys_can_do_after_the_upgrade_what_they_could_before(empty_database_url: str) -> None:
+    upgrade(empty_database_url, SHOP, "0004")
+    for number, scopes in enumerate(("read", "events", "read,events", "admin", "admin,read")):
+        execute(empty_database_url, f"INSERT INTO api_keys VALUES ('k{number}', '\\x0{number}', '{{{scopes}}}', '')")
+    upgrade(empty_database_url, SHOP)
+    assert ask(empty_database_url, "SELECT scopes, requests_per_s, burst FROM api_keys ORDER BY key_id") == [
+        (["content:read", "recs:read"], None, None),
+        (["events:write"], None, None),
+        (["content:read", "events:write", "recs:read"], None, None),
+        (["admin"], None, None),
+        (["admin", "content:read", "recs:read"], None, None),
+    ]
+
+
 def test_upgrading_again_changes_nothing(empty_database_url: str) -> None:
     upgrade(empty_database_url, SHOP)
     assert upgrade(empty_database_url, SHOP) == revisions()[-1]

@@ -88,6 +88,15 @@ def test_every_registered_model_is_tested_here_and_keeps_the_contract(model):
     assert isinstance(model.config, model.config_type)
 
 
+def test_an_artifact_names_items_and_no_user(model, tmp_path):
+    """DESIGN I7: an erased user need not be looked for in models."""
+    model.save(tmp_path / "model")
+    saved = b"".join(file.read_bytes() for file in (tmp_path / "model").rglob("*") if file.is_file())
+    encodings = ("utf-8", "utf-16-le", "utf-32-le")
+    assert any("i00".encode(encoding) in saved for encoding in encodings), "names are found where there are any"
+    assert not any("user-".encode(encoding) in saved for encoding in encodings)
+
+
 def test_the_known_next_item_comes_first(personal):
     walks = [walk(user) for user in range(N)]
     found, _ = personal.recommend(batch(*walks), 1, seen(*walks))

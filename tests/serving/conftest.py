@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from serving.service import Service
 from tests.serving.world import World, eventually, full_world, ingesting, world
 
 __all__ = ["full_world", "world"]
@@ -17,6 +18,17 @@ def client(full_world: World) -> Iterator[httpx.Client]:
     """A client of a server on the full world."""
     with full_world.served() as served:
         yield served
+
+
+@pytest.fixture
+def service(full_world: World) -> Iterator[Service]:
+    """The parts of a server on the full world, read once and not kept fresh."""
+    service = Service(full_world.settings, full_world.store, full_world.registry)
+    service.models.refresh()
+    service.catalogue.refresh()
+    service.catalogue.refresh_counts()
+    yield service
+    service.stop()
 
 
 @pytest.fixture

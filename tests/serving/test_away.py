@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -106,20 +109,74 @@ def test_when_postgres_is_back_so_is_everything_that_happened_meanwhile(
     assert "i15" not in ids(client.get(PATH, params={"limit": 100}).json())
 
 
-def test_a_server_starts_without_postgres_and_recovers_by_itself(full_world: World) -> None:
-    url = make_url(full_world.settings.database_url or "")
+@contextmanager
+def started_while_away(world: World) -> Iterator[tuple[Proxy, httpx.Client]]:
+    """A server that starts while Postgres cannot be reached."""
+    url = make_url(world.settings.database_url or "")
     with proxied(url.host or "127.0.0.1", url.port or 5432) as proxy:
         proxy.cut()
         through = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-        settings = msgspec.structs.replace(full_world.settings, database_url=through)
+        settings = msgspec.structs.replace(world.settings, database_url=through)
         with open_store(settings) as store:
             registry = open_registry(settings, store)
-            with full_world.served(settings=settings, store=store, registry=registry) as client:
-                assert client.get("/healthz").status_code == 200
-                assert client.get("/readyz").status_code == 503
-                answer = client.get(PATH).json()
-                assert answer["items"] == []
-                assert answer["fallback"] == "static"
-                proxy.mend()
-                eventually(lambda: client.get(PATH).json()["fallback"] is None, within_s=20)
-                assert client.get("/readyz").status_code == 200
+            with world.served(settings=settings, store=store, registry=registry) as client:
+                yield proxy, client
+
+
+def last_known(world: World) -> Path:
+    return world.settings.home / "cache" / world.settings.namespace / "last-known.jsonl"
+
+
+def test_a_server_that_starts_while_postgres_is_away_serves_what_was_known_last(full_world: World) -> None:
+    full_world.change(
+        item(5, hidden=True), item(6, available=False), item(8, published_at=datetime(2100, 1, 1, tzinfo=UTC))
+    )
+    with full_world.served() as before:
+        shown = before.post("/v1/recommendations", json={"history": [{"item": "i20"}], "limit": 100}).json()
+        popular = before.get("/v1/items/popular?limit=100").json()
+    with started_while_away(full_world) as (proxy, client):
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["models"]) == (200, {"als": 1, "popularity": 1, "transitions": 1})
+        assert ready.json()["catalogue_age_s"] is None  # Postgres has not been asked
+        answer = client.get(PATH, params={"limit": 100})
+        assert (answer.status_code, answer.json()["fallback"]) == (200, "popular")
+        assert len(ids(answer.json())) > 20
+        session = client.post("/v1/recommendations", json={"history": [{"item": "i20"}], "limit": 100}).json()
+        assert (ids(session), session["fallback"]) == (ids(shown), None)
+        assert ids(client.get("/v1/items/popular?limit=100").json()) == ids(popular)
+        for listed in (answer.json(), session):
+            assert not set(ids(listed)) & {"i5", "i6", "i8"}
+        assert client.get("/v1/items/i3").json()["title"] == "Item 3"
+        full_world.change(item(9, hidden=True))
+        proxy.mend()
+        eventually(lambda: client.get(PATH).json()["fallback"] is None, within_s=20)
+        eventually(lambda: client.get("/v1/items/i9").json()["servable"] is False, within_s=20)
+        assert not set(ids(client.get(PATH, params={"limit": 100}).json())) & {"i5", "i6", "i8", "i9"}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_what_was_known_last_is_not_believed_once_it_is_damaged(full_world: World, damage: str) -> None:
+    with full_world.served() as before:
+        assert before.get("/readyz").status_code == 200
+    raw = bytearray(last_known(full_world).read_bytes())
+    at = len(raw) // 2
+    if damage == "flipped":
+        raw[at] ^= 1
+    else:
+        del raw[at if damage == "cut" else 0 :]
+    last_known(full_world).write_bytes(raw)
+    with started_while_away(full_world) as (_, client):
+        assert client.get("/readyz").status_code == 503
+        assert client.get(PATH).json()["fallback"] == "static"
+
+
+def test_a_server_starts_without_postgres_and_recovers_by_itself(full_world: World) -> None:
+    with started_while_away(full_world) as (proxy, client):
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        answer = client.get(PATH).json()
+        assert answer["items"] == []
+        assert answer["fallback"] == "static"
+        proxy.mend()
+        eventually(lambda: client.get(PATH).json()["fallback"] is None, within_s=20)
+        assert client.get("/readyz").status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -37,8 +38,8 @@ def test_a_value_outside_its_range_is_named_with_the_range(client: httpx.Client)
 
 
 def test_a_parameter_that_would_be_ignored_is_refused(client: httpx.Client) -> None:
-    detail = problem(client.get(RECOMMENDATIONS, params={"filter": "price < 20"}), 400)["detail"]
-    assert detail.startswith("filter:")
+    detail = problem(client.get(RECOMMENDATIONS, params={"sort": "price"}), 400)["detail"]
+    assert detail.startswith("sort:")
     assert "category" in detail
 
 
@@ -154,3 +155,40 @@ def test_metrics_count_requests_by_route_and_never_by_user(client: httpx.Client)
     assert 'headwater_fallbacks_total{fallback="popular"}' in text
     assert 'headwater_model_version{model="als"} 1.0' in text
     assert "someone-private" not in text
+
+
+DEEP = "[" * 60 + "]" * 60
+BEYOND_LIMITS = [
+    ("POST", "/v1/recommendations", {"history": [{"item": "i1"}] * 501}, "history"),
+    ("POST", "/v1/rank", {"items": ["i1"], "history": [{"item": "i1"}] * 501}, "history"),
+    ("POST", "/v1/recommendations", {"limit": 101}, "limit"),
+    ("POST", "/v1/recommendations", {"diversity": 1.01}, "diversity"),
+    ("POST", "/v1/recommendations", {"category": "c" * 257}, "category"),
+    ("POST", "/v1/recommendations", {"surface": "s" * 65}, "surface"),
+    ("POST", "/v1/recommendations", {"session": "s" * 257}, "session"),
+    ("POST", "/v1/events", [{"type": "interaction.view", "data": {"user": "u1", "item": "i1"}}] * 501, "500"),
+    ("POST", "/v1/events", [], "500"),
+    (
+        "POST",
+        "/v1/events",
+        {"type": "interaction.view", "data": {"user": "u1", "item": "i1", "context": DEEP}},
+        "nested",
+    ),
+    ("PUT", "/v1/items/i1", {"attributes": {"a": DEEP}}, "nested"),
+    ("PUT", "/v1/users/u1", {"attributes": {"a": DEEP}}, "nested"),
+    ("POST", "/v1/content/regenerate", {"limit": 100_001}, "limit"),
+]
+
+
+def test_what_is_beyond_a_limit_is_refused_by_name(client: httpx.Client) -> None:
+    for method, path, body, said in BEYOND_LIMITS:
+        content = json.dumps(body).replace(f'"{DEEP}"', DEEP)
+        answer = client.request(method, path, content=content, headers={"content-type": "application/json"})
+        assert said in problem(answer, 400)["detail"], (path, answer.text)
+    for path in ("/v1/items/popular", "/v1/items/i1/similar", RECOMMENDATIONS, "/v1/jobs"):
+        assert "limit" in problem(client.get(path, params={"limit": 101}), 400)["detail"]
+    assert "surface" in problem(client.get(RECOMMENDATIONS, params={"surface": "s" * 65}), 400)["detail"]
+    assert "category" in problem(client.get(RECOMMENDATIONS, params={"category": "c" * 257}), 400)["detail"]
+    for path in ("/v1/items/i1", "/v1/users/u1"):
+        problem(client.put(path, content=b'{"attributes": {"a": "' + b"x" * 1_000_000 + b'"}}'), 413)
+    problem(client.post("/v1/events", content=b"[" + b" " * 8_000_000 + b"]"), 413)

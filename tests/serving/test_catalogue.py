@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from core.events import ItemRemoved
@@ -51,6 +52,38 @@ def test_refreshing_step_by_step_ends_where_reading_everything_does(world: World
         assert members == {name: found for name, found in expected.items() if found}
         newest = [view.ids[row] for row in view.newest]
         assert set(newest) == {name for name, state in stored.items() if not state.removed}
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["\\", "\\n", "a\tb\nc\r", '"\\"', "\\\\.", "\u2028 é 🏕"]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(-1e9, 1e9) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.reuse, Phase.generate],  # every try writes: shrinking takes minutes
+)  # fmt: skip
+@given(
+    title=texts,
+    categories=st.lists(texts.filter(bool), max_size=3, unique=True),
+    attributes=st.dictionaries(texts, values),
+)
+def test_what_is_read_in_bulk_is_what_is_stored(
+    world: World, title: str, categories: list[str], attributes: dict[str, Any]
+) -> None:
+    times = {
+        "published_at": datetime(1969, 7, 20, 20, 17, 40, 1, UTC),
+        "expires_at": datetime(9999, 12, 31, tzinfo=UTC),
+    }
+    world.change(item(1, title=title, categories=tuple(categories), attributes=attributes), item(2, **times))
+    assert sorted(world.store.catalogue.changed_since(0), key=lambda one: one.item) == world.store.catalogue.items(
+        ["i1", "i2"]
+    )
 
 
 def test_a_view_in_use_does_not_change_under_its_reader(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.context import job_context
 from jobs.schedule import Schedule
-from models.content.kind import CONTENT_KINDS
+from models.content import ITEM_KINDS
 from models.text.generator import Generation, Limits, Prompt
 from tests.serving.test_bad_input import problem
 from tests.serving.world import World, eventually, item
@@ -99,5 +99,5 @@ def test_a_server_without_a_schedule_says_so(client: httpx.Client) -> None:
 
 def test_every_kind_of_text_has_a_template(films: World) -> None:
     with films.served() as client:
-        for kind in CONTENT_KINDS:
+        for kind in ITEM_KINDS:
             assert client.get("/v1/items/i1/content", params={"kind": kind}).json()["text"]

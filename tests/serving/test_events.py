@@ -59,7 +59,12 @@ def test_an_erased_user_leaves_nothing_behind_and_is_a_stranger_again(stream: ht
     assert len(stream.get("/v1/users/u1/export").json()["events"]) > 0
     assert stream.delete("/v1/users/u1").status_code == 202
     eventually(lambda: stream.get("/v1/users/u1").status_code == 404)
-    assert stream.get("/v1/users/u1/export").json() == {"user": "u1", "attributes": None, "events": []}
+    assert stream.get("/v1/users/u1/export").json() == {
+        "user": "u1",
+        "attributes": None,
+        "events": [],
+        "dead_letters": [],
+    }
     assert stream.get("/v1/users/u1/recommendations").json()["fallback"] == "popular"
 
 

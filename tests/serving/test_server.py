@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -76,6 +80,71 @@ def test_sigterm_lets_the_request_in_flight_finish(full_world: World) -> None:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.mark.slow_fault
+def test_sigterm_under_keep_alive_load_resets_nobody_and_ends_in_time(full_world: World) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        cwd=ROOT,
+        env={**os.environ, **full_world.settings.environ(), "HEADWATER_DRAIN_GRACE_S": "2"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        port = int(address.rsplit(":", 1)[1])
+        with ThreadPoolExecutor(10) as pool:
+            loads = [pool.submit(_keep_asking, port, pause_s) for pause_s in (0, 0, 0, 0, 0.05, 0.5, 1.0, 3.0)]
+            visits = pool.submit(_visit_while_ready, address)
+            time.sleep(2)
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            answered = [load.result() for load in loads]
+            assert visits.result() >= 1
+            assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+            assert time.monotonic() - began < 30
+        assert all(answered)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _keep_asking(port: int, pause_s: float) -> int:
+    """Ask on one connection until told that an answer is its last; returns how many came. Raises for one that did not."""
+    request = b"GET /v1/users/u1/recommendations HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for answers in itertools.count(1):
+            connection.sendall(request)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                more = connection.recv(65536)
+                assert more, "the connection was closed instead of an answer"
+                answer += more
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+            while len(body) < length:
+                more = connection.recv(65536)
+                assert more, "the connection was closed within an answer"
+                body += more
+            if b"connection: close" in head:
+                assert connection.recv(1) == b""
+                return answers
+            time.sleep(pause_s)
+    raise AssertionError
+
+
+def _visit_while_ready(address: str) -> int:
+    """What a load balancer does: new connections, as long as the server says that it is ready. Returns how many visits."""
+    for visits in itertools.count():
+        ready = httpx.get(f"{address}/readyz", timeout=20).status_code
+        assert httpx.get(f"{address}/v1/items/popular", timeout=20).status_code == 200
+        if ready == 503:
+            return visits
+    raise AssertionError
 
 
 def _refuses(port: int) -> bool:

@@ -1,0 +1,57 @@
+"""The markdown of docs/benchmarks/serve.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.pages import markdown
+
+One = dict[str, Any]  # everything measured of one size: bench.serve.measure
+RATES = ("null", "warm", "cold", "warm_half", "cold_half")
+
+
+def page(found: Sequence[One], about: str) -> str:
+    """The table of these sizes, below what it is about."""
+
+    def row(label: str, cell: Callable[[One], str]) -> list[str]:
+        return [label, *(cell(one) for one in found)]
+
+    flat, chosen = (lambda one: one["search"]["flat"]), (lambda one: one["search"]["auto"])
+    rows = [
+        row("", lambda one: f"{one['items']:,} items"),
+        row("null endpoint, requests/s", lambda one: f"{one['null']['rate']:,.0f}"),
+        row("exact search alone, CPU ms", lambda one: f"{flat(one)['search_ms']:.2f}"),
+        row("the index that is chosen", lambda one: chosen(one)["kind"].removeprefix("Index")),
+        row("its search, CPU ms", lambda one: f"{chosen(one)['search_ms']:.2f}"),
+        row("its recall@100", lambda one: f"{chosen(one)['recall']:.3f}"),
+        row("its search in a filter of 1%, CPU ms", lambda one: f"{chosen(one)['narrow_ms']:.2f}"),
+        row("lists full there", lambda one: "yes" if chosen(one)["full"] else "no"),
+        row("its build, CPU s", lambda one: f"{chosen(one)['build_s']:.1f}"),
+        *(made for kind in ("warm", "cold") for made in _rates(kind, row)),
+        row("failed or refused, all of the above", lambda one: str(sum(one[name]["failed"] for name in RATES))),
+        row("start to ready, s", lambda one: f"{one['ready_s']:.1f}"),
+        row("memory after the start, MB", lambda one: f"{one['started_mb']:,.0f}"),
+        row("memory in the end, MB", lambda one: f"{one['asked_mb']:,.0f}"),
+    ]
+    sizes = ",".join(str(one["items"]) for one in found)
+    made = (
+        f"Made by `python bench/serve.py --items {sizes}` on {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}."
+    )
+    return "\n".join(["# How fast answers come", "", "```", about, "```", "", *markdown(rows), "", made, ""])
+
+
+def _rates(kind: str, row: Callable[[str, Callable[[One], str]], list[str]]) -> list[list[str]]:
+    def pair(name: str) -> Callable[[One], str]:
+        return lambda one: f"{one[name]['p50_ms']:.1f}, {one[name]['p99_ms']:.1f}"
+
+    return [
+        row(f"**{kind}, requests/s**", lambda one: f"**{one[kind]['rate']:,.0f}**"),
+        row(f"{kind}: p50, p99 in ms", pair(kind)),
+        row(f"{kind}: connections", lambda one: str(one[kind]["connections"])),
+        row(f"{kind}: CPU ms of the server", lambda one: f"{one[kind]['cpu_ms']:.2f}"),
+        row(f"{kind} at half the rate: p50, p99 in ms", pair(f"{kind}_half")),
+    ]

@@ -1,0 +1,175 @@
+"""The world that bench/serve.py asks: a made-up shop of any size in Postgres, and the default models trained on it.
+
+Popularity follows Zipf's law within clusters of items, people keep to a few clusters of their own and come in sessions. It is
+made once and kept under its home, for training on a million items takes a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.progress import Reporter
+from core.registry import open_registry
+from core.settings import Settings
+from core.store import Store
+from features.interactions import Interactions
+from migrations.run import upgrade
+from models import RECOMMENDERS
+from models.als import ALSConfig
+from models.blend import BlendConfig, Member
+from models.index import INDEX_FILE, VectorIndex
+from models.recommender import VectorRecommender
+
+STEPS = 50  # interactions of a user, on average
+STORED_USERS = 20_000  # whose events are in Postgres: whom requests ask for
+CLUSTER_ITEMS = 100
+DAYS = 25
+LINES_AT_ONCE = 50_000
+# Given rather than learned: which they are changes the order of answers and nothing of their cost.
+WEIGHTS = (0.4, 0.25, 0.1, 0.1, 0.15)
+ALS = {"iterations": 3}
+CONFIGS: dict[str, Any] = {
+    "als": ALSConfig(**ALS),
+    # What jobs/train.py makes of it: the default members, and every other model that is trained.
+    "blend": BlendConfig((*BlendConfig().members, Member("als", ALS)), WEIGHTS),
+}
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Who did what, sorted by user and time: `users`, `items` (n,) int32 numbers, `times_s` (n,) float64."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    times_s: NDArray[np.float64]
+
+
+def habits(n_items: int, n_users: int, seed: int = 1) -> Habits:
+    """Interactions of `n_users`, STEPS each on average, with `n_items`."""
+    rng = np.random.default_rng(seed)
+    clusters = max(1, n_items // CLUSTER_ITEMS)
+    length = np.clip(rng.lognormal(np.log(STEPS) - 0.32, 0.8, n_users), 3, 400).astype(np.int64)
+    users = np.repeat(np.arange(n_users, dtype=np.int32), length)
+    n = len(users)
+    tastes = (clusters ** rng.random((n_users, 3))).astype(np.int64) - 1  # clusters have their popularity, too
+    cluster = tastes[users, rng.choice(3, n, p=(0.6, 0.3, 0.1))]
+    strays = rng.random(n) < 0.15
+    cluster[strays] = rng.integers(0, clusters, int(strays.sum()))
+    rank = (CLUSTER_ITEMS ** rng.random(n)).astype(np.int64) - 1
+    items = np.minimum(rank * clusters + cluster, n_items - 1).astype(np.int32)
+    now_s = time.time()
+    times_s = now_s - 3600 - DAYS * 86_400 * rng.random(n)
+    order = np.lexsort((times_s, users))
+    return Habits(users, items[order], times_s[order])
+
+
+def item(number: int) -> str:
+    """The id of an item."""
+    return f"item-{number:07d}"
+
+
+def user(number: int) -> str:
+    """The id of a user."""
+    return f"user-{number:07d}"
+
+
+def make(settings: Settings, store: Store, n_items: int, reporter: Reporter, names: tuple[str, ...]) -> None:
+    """Fill Postgres and publish the models `names`, unless that was done."""
+    upgrade(settings.database_url or "", settings.namespace)
+    done = settings.home / f"made-with-als-{n_items}"
+    if done.exists():
+        return
+    n_users = max(STORED_USERS, n_items // 10)
+    made = habits(n_items, n_users)
+    _fill(store, made, n_items, reporter)
+    _train(settings, store, made, n_items, reporter, names)
+    done.touch()
+
+
+def _fill(store: Store, made: Habits, n_items: int, reporter: Reporter) -> None:
+    store.partitions.attach_ahead(2, datetime.now(UTC) - timedelta(days=DAYS + 1))
+    stored = int(np.searchsorted(made.users, STORED_USERS))
+    changed = datetime.now(UTC).isoformat()
+    catalogue = (
+        f'{item(n)}\tItem {n}\t{{c{n % max(1, n_items // CLUSTER_ITEMS)}}}\t{{"price": {n % 100}}}\t{changed}\t{UUID(int=n)}\t1\n'
+        for n in range(n_items)
+    )
+    events = (
+        f"{UUID(int=at)}\t/bench\te{at}\tinteraction.view\t{datetime.fromtimestamp(second, UTC).isoformat()}\t"
+        f"{user(who)}\t{item(what)}\t1\n"
+        for at, (who, what, second) in enumerate(
+            zip(made.users[:stored].tolist(), made.items[:stored].tolist(), made.times_s[:stored].tolist(), strict=True)
+        )
+    )
+    counts = np.bincount(made.users[:stored], minlength=STORED_USERS).tolist()
+    per_user = (f"{user(who)}\t{count}\n" for who, count in enumerate(counts))
+    popular = np.bincount(made.items[:stored], minlength=n_items)
+    per_item = (f"{item(what)}\tinteraction.view\t{popular[what]}\n" for what in np.flatnonzero(popular).tolist())
+    with reporter.task("filling Postgres", n_items + stored) as task, store.database.begin() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute("TRUNCATE events, event_keys, item_counts, user_counts, items, model_versions")
+        for table, columns, lines in (
+            ("items", "item_id, title, categories, attributes, changed_at, changed_key, txn", catalogue),
+            ("events", "key, source, id, type, time, user_id, item_id, txn", events),
+            ("user_counts", "user_id, events", per_user),
+            ("item_counts", "item_id, type, events", per_item),
+        ):
+            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", _Lines(lines, task.advance))
+    with store.database.read() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute("SET statement_timeout = 0")
+        cursor.execute("VACUUM ANALYZE events, items, user_counts")
+
+
+def _train(
+    settings: Settings, store: Store, made: Habits, n_items: int, reporter: Reporter, names: tuple[str, ...]
+) -> None:
+    ids = np.array([item(n) for n in range(n_items)])
+    bought = np.unique(made.items, return_inverse=True)
+    user_ids = np.array([user(n) for n in range(int(made.users[-1]) + 1)], np.object_)
+    data = Interactions(
+        user_ids, ids[bought[0]].astype(np.object_), made.users, bought[1].astype(np.int32), made.times_s,
+        np.ones(len(made.users), np.float32), np.zeros(len(made.users), np.int16), ("view",),
+    )  # fmt: skip
+    registry = open_registry(settings, store)
+    for name in names:
+        model = RECOMMENDERS[name].fit(data, CONFIGS.get(name), 0, reporter)
+        folder = settings.home / "made" / name
+        model.save(folder)
+        if isinstance(model, VectorRecommender):
+            with reporter.task("index", 1):
+                VectorIndex.build(model.item_vectors()).save(folder / INDEX_FILE)
+        version = registry.publish(
+            name, folder, trained_until=datetime.now(UTC), snapshot="bench", config=msgspec.to_builtins(model.config),
+            metrics={"metrics": {"ndcg@10": 0.1}},
+        )  # fmt: skip
+        registry.promote(name, version.version, "the bench's own")
+
+
+class _Lines:
+    """COPY's input, made as it is read."""
+
+    def __init__(self, lines: Iterator[str], advance: Any) -> None:
+        self._lines, self._advance = lines, advance
+        self._left = BytesIO()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, nothing at the end."""
+        found = self._left.read(size)
+        if not found:
+            taken = [line for _, line in zip(range(LINES_AT_ONCE), self._lines, strict=False)]
+            self._advance(len(taken))
+            self._left = BytesIO("".join(taken).encode())
+            found = self._left.read(size)
+        return found

@@ -1,0 +1,146 @@
+"""Admission: how many requests are worked on at once, how many may wait, and a cheap word for all others.
+
+A server that takes on more than it can do answers nobody in time. Here a request either begins within its deadline or is
+refused at once, before anything of it is parsed. Requests are of four kinds, so that one that is slow (Postgres hangs, a text
+takes seconds) does not hold up the others; health and metrics are always answered.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from core.settings import Settings
+from core.telemetry import REFUSED, REQUESTS_RUNNING, REQUESTS_WAITING
+
+ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
+LISTS = frozenset({"recommendations", "rank", "similar", "popular", "trending", "latest"})  # answered from memory
+RUNNING = {"events": 16, "records": 12, "texts": 1}  # of those that wait for the broker, Postgres, the text model
+WAITING_TEXTS = 4
+SMOOTHING = 0.1  # how much the newest turn says about the pace
+RESERVED_FILES = 128  # for what a server opens besides its clients' connections
+
+
+def kind_of(method: str, path: str) -> str | None:
+    """Which limit a request falls under: "answers", "events", "records" or "texts"; None for what is always answered."""
+    if path in ALWAYS:
+        return None
+    reads = method in ("GET", "HEAD")
+    last = path[path.rfind("/") + 1 :]
+    if (reads or method == "POST") and last in LISTS and not (last == "similar" and path.startswith("/v1/users/")):
+        return "answers"
+    if path == "/v1/events" or method in ("PUT", "DELETE"):
+        return "events"
+    return "texts" if path == "/v1/content" and not reads else "records"
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A request that waits for its turn: what to do when it comes."""
+
+    begin: Callable[[], bool]  # returns whether anybody still wants the answer
+    left: bool = False  # refused, or its caller is gone
+
+
+class Gate:
+    """At most `running` requests of a kind at once, at most `waiting` more in line. Used from the event loop alone."""
+
+    def __init__(self, kind: str, running: int, waiting: int, wait_s: float) -> None:
+        self.kind, self.wait_s = kind, wait_s
+        self._limit, self._places = running, waiting
+        self._running = 0
+        self._waiting = 0  # without those in line that have left
+        self._line: deque[Waiting] = deque()
+        self._pace_s = 0.0  # between two turns, while there is a line
+        self._last_s = 0.0  # when the last turn came
+        self._refused = REFUSED.labels(kind)
+        REQUESTS_RUNNING.labels(kind).set_function(lambda: self._running)
+        REQUESTS_WAITING.labels(kind).set_function(lambda: self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be refused."""
+        return self._running >= self._limit and not self._worth_waiting
+
+    @property
+    def _worth_waiting(self) -> bool:
+        """Whether there is a place in line from which the turn would come in time, at the pace at which turns come now."""
+        return self._waiting < self._places and (self._waiting + 1) * self._pace_s <= self.wait_s
+
+    def enter(self) -> bool:
+        """Take a free place; False when there is none, or others wait for it."""
+        if self._running >= self._limit or self._waiting:
+            return False
+        self._running += 1
+        return True
+
+    def wait(self, begin: Callable[[], bool]) -> Waiting | None:
+        """Stand in line; `begin` is called when it is this request's turn. None when the line is full."""
+        if not self._worth_waiting:
+            return None
+        one = Waiting(begin)
+        self._line.append(one)
+        self._waiting += 1
+        return one
+
+    def give_up(self, one: Waiting) -> None:
+        """Leave the line."""
+        if not one.left:
+            one.left = True
+            self._waiting -= 1
+
+    def refuse(self) -> None:
+        """Count a request that is refused."""
+        self._refused.inc()
+
+    def leave(self) -> None:
+        """A request has been answered: the first in line that is still wanted takes its place."""
+        now_s = time.monotonic()
+        took_s = min(now_s - self._last_s, self.wait_s) if self._waiting else 0.0
+        self._pace_s += SMOOTHING * (took_s - self._pace_s)
+        self._last_s = now_s
+        while self._line:
+            one = self._line.popleft()
+            if one.left:
+                continue
+            one.left = True
+            self._waiting -= 1
+            if one.begin():
+                return
+        self._running -= 1
+
+
+class Door:
+    """What the connections of one server share. `draining`: every answer is its connection's last, and readiness is over."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.gates = gates(settings)
+        self.max_connections = min(settings.max_connections, _open_files() - RESERVED_FILES)
+        self.draining = False
+
+
+def gates(settings: Settings) -> Mapping[str, Gate]:
+    """The gate of each kind."""
+    wait_s = settings.max_wait_ms / 1000
+    running = {"answers": settings.max_running or default_running(), **RUNNING}
+    waiting = {**dict.fromkeys(running, settings.max_waiting), "texts": WAITING_TEXTS}
+    # Only answers can be expected within milliseconds. The others wait for a service, which has a timeout of its own.
+    waits_s = {**dict.fromkeys(running, 1.0), "answers": wait_s, "texts": 10.0}
+    return MappingProxyType({kind: Gate(kind, running[kind], waiting[kind], waits_s[kind]) for kind in running})
+
+
+def default_running() -> int:
+    """Two for each core, at least four: some wait for Postgres while others compute; more would only take turns."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(4, 2 * cores)
+
+
+def _open_files() -> int:
+    """How many files this process may have open; unlimited is a number too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else max(soft, 2 * RESERVED_FILES)

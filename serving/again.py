@@ -1,0 +1,72 @@
+"""The same answer again: what a user was shown last stands as long as nothing that it was made from has changed.
+
+Kept with the user's past (serving/histories.py), which is another object as soon as the user has done something, so that it is
+forgotten with it. Only the slate is new each time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from serving.query import Ask, Query
+from serving.shapes import Recommended
+
+KEPT_S = 60.0  # some models read how long ago things were done
+KEPT_ANSWERS = 4  # of each user, to different questions
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an answer says, but for its slate."""
+
+    items: list[Recommended]
+    versions: dict[str, str]
+    fallback: str | None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Something shown, the question, and when and from what it was made: `epoch` stands for the models and the catalogue, which
+    are not to be kept in memory by answers."""
+
+    ask: Ask
+    epoch: object
+    at_s: float
+    shown: Shown
+
+
+class Answers:
+    """Finds and keeps answers. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[object, ...], object] = ((), object())
+
+    def kept(self, query: Query) -> Shown | None:
+        """What was shown to this user for the same question, if it would be the same now."""
+        if not query.past.answers:
+            return None
+        epoch, now_s = self._epoch(query), time.monotonic()
+        for made in query.past.answers:
+            if made.epoch is epoch and now_s - made.at_s < KEPT_S and made.ask == query.ask:
+                found: Shown = made.shown
+                return found
+        return None
+
+    def keep(self, query: Query, shown: Shown) -> None:
+        """Keep what is shown, unless chance has a part in it, or the question holds what is never asked twice."""
+        ask = query.ask
+        if ask.user is None or ask.exploration or ask.events or not query.past.known:
+            return
+        made = _Made(ask, self._epoch(query), time.monotonic(), shown)
+        others = [one for one in query.past.answers if one.ask != ask]
+        query.past.answers[:] = [made, *others][:KEPT_ANSWERS]
+
+    def _epoch(self, query: Query) -> object:
+        """The same object as long as the models, the catalogue and what of it may be shown stay the same."""
+        parts = (query.models, query.view, query.shelf, query.view.servable(query.now))
+        last, epoch = self._last
+        if len(last) != len(parts) or any(one is not other for one, other in zip(last, parts, strict=True)):
+            epoch = object()
+            self._last = (parts, epoch)
+        return epoch

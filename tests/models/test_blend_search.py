@@ -1,0 +1,135 @@
+"""One user's best of a blend, found from the history alone: what the dense scores say, to rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.progress import Silent
+from features.interactions import Interactions
+from models.blend import Blend, BlendConfig, Member, fit_members
+from models.blend_search import SparseRecommender
+from models.linear import Linear, LinearConfig
+from models.recommender import UserBatch, top_k
+from models.repeat import Repeat
+from models.transitions import Transitions
+
+MEMBERS = (Member("transitions"), Member("linear", {"objective": "next"}), Member("repeat"), Member("popularity"))
+
+
+def walks(items: int, users: int = 12, seed: int = 0) -> Interactions:
+    """Users who wander among neighbouring items, some of which nobody meets."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        at = int(rng.integers(items))
+        for step in range(int(rng.integers(2, 6))):
+            at = (at + int(rng.integers(0, 3))) % items
+            rows.append((f"u{user:02d}", f"i{at:03d}", float(user * 10 + step)))
+    return Interactions.from_columns(*zip(*rows, strict=True))
+
+
+def blend(items: int, seed: int, weights: tuple[float, ...], more: int = 0) -> Blend:
+    made = Blend.of(fit_members(MEMBERS, walks(items, seed=seed), seed, Silent()), BlendConfig(MEMBERS, weights))
+    return made.with_items(np.array([f"new{n}" for n in range(more)], np.object_)) if more else made
+
+
+def one(items: list[int], n: int) -> UserBatch:
+    rows = np.array([item % n for item in items], np.int32)
+    return UserBatch.from_histories([(rows, np.arange(len(rows), dtype=float), np.ones(len(rows), np.float32))])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(5, 60), st.integers(0, 5), st.lists(st.integers(0, 200), max_size=9), st.integers(1, 80),
+    st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 4).filter(any), st.sampled_from([0, 3]), st.floats(0, 1),
+)  # fmt: skip
+def test_the_best_for_one_user_are_the_best_by_the_dense_scores(items, seed, history, k, weights, more, left_out):
+    made = blend(items, seed, weights, more)
+    n = len(made.item_ids)
+    users, exclude = one(history, n), np.random.default_rng(seed).random(n) < left_out
+    dense = made.scores(users)
+    for hidden in (None, exclude, exclude[None]):
+        rows, scores = made.recommend(users, k, hidden)
+        _, expected = top_k(dense, k, hidden)
+        assert (rows.dtype, scores.dtype, rows.shape) == (np.int32, np.float32, (1, k))
+        assert np.allclose(scores, expected, atol=2e-5)
+        found = rows[0][rows[0] >= 0]
+        assert len(set(found.tolist())) == len(found)
+        assert np.allclose(dense[0, found], scores[0, : len(found)], atol=2e-5)  # each has the score that it is given
+        assert hidden is None or not exclude[found].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(5, 60), st.integers(0, 5), st.lists(st.integers(0, 200), max_size=9))
+def test_reasons_are_those_of_the_members_weighed_as_before(items, seed, history):
+    made = blend(items, seed, (0.5, 0.3, 0.15, 0.05))
+    users = one(history, len(made.item_ids))
+    asked, _ = made.recommend(users, 6)
+    quick = made.because(users, asked, 2)
+    slow = made.because(_twice(users), np.repeat(asked, 2, axis=0), 2)  # of two users the members are asked
+    assert quick.shape == (1, 6, 2)
+    same = (quick[0] == slow[0]).all(axis=1)
+    # where two items of the history speak as strongly, to rounding, either may come first
+    assert all(same[at] or set(quick[0, at]) == set(slow[0, at]) for at in range(6))
+
+
+def _twice(users: UserBatch) -> UserBatch:
+    indptr = np.array([0, len(users.items), 2 * len(users.items)])
+    columns = (np.tile(part, 2) for part in (users.items, users.times_s, users.weights, users.now_s))
+    items, times, weights, now = columns
+    return UserBatch(np.tile(users.rows, 2), indptr, items, times, weights, now)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Transitions.fit(walks(30)), Linear.fit(walks(30), LinearConfig(objective="next")), Repeat.fit(walks(30))],
+    ids=lambda model: model.name,
+)
+def test_the_terms_of_a_member_add_up_to_its_scores(model):
+    assert isinstance(model, SparseRecommender)
+    users = one([3, 9, 3, 17], len(model.item_ids))
+    said = model.terms(users)
+    assert len(said.columns) == len(said.values) == said.sizes.sum()
+    assert len(said.items) == len(said.sizes)
+    total = np.bincount(said.columns, said.values, len(model.item_ids))
+    assert np.allclose(np.where(total > 0, total, -np.inf), model.scores(users)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_member_that_speaks_of_everything_to_each_user_in_its_own_way_is_added_whole(more):
+    members = (*MEMBERS, Member("als", {"factors": 4, "iterations": 2}))
+    data = walks(60, users=40)
+    made = Blend.of(fit_members(members, data, 0, Silent()), BlendConfig(members, (0.4, 0.2, 0.1, 0.1, 0.2)))
+    made = made.with_items(np.array([f"new{n}" for n in range(more)], np.object_)) if more else made
+    n = len(made.item_ids)
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        users, exclude = one(rng.integers(0, n, 4).tolist(), n), rng.random(n) < 0.5
+        for hidden in (None, exclude):
+            rows, scores = made.recommend(users, 20, hidden)
+            expected, best = top_k(made.scores(users), 20, hidden)
+            assert np.allclose(scores, best, atol=2e-5)
+            assert (rows == expected).mean() > 0.8  # but for ties
+            assert np.allclose(made.scores(users)[0, rows[rows >= 0]], scores[rows >= 0], atol=2e-5)
+        named, slow = (
+            made.because(users, rows[:, :5], 2)[0],
+            made.because(_twice(users), np.repeat(rows[:, :5], 2, 0), 2)[0],
+        )
+        assert (np.sort(named) == np.sort(slow)).mean() > 0.8
+
+
+def test_only_what_could_be_answered_is_asked_about():
+    members = fit_members(MEMBERS, walks(1500, users=600), 0, Silent())
+    made = Blend.of(members, BlendConfig(MEMBERS, (0.5, 0.3, 0.15, 0.05)))
+    n, asked = len(made.item_ids), []
+
+    def passes(rows):
+        asked.append(len(rows))
+        return np.ones(len(rows), dtype=bool)
+
+    made.best(one([3], n), 5, passes)
+    assert sum(asked) < n / 2
+    assert (made.best(one([3], n), 5, lambda rows: np.zeros(len(rows), dtype=bool))[0] == -1).all()

@@ -1,0 +1,307 @@
+"""A full server: what it has taken on it answers, everyone else hears so at once; slow and endless clients hold nothing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import httpx
+import msgspec
+import pytest
+
+from models.text.generator import Generation, Limits, Prompt
+from serving import connection
+from serving.admission import RUNNING, WAITING_TEXTS, Gate, kind_of
+from serving.app import create_app
+from serving.routes import API, OPERATIONS
+from serving.server import serving
+from tests.serving.test_bad_input import problem
+from tests.serving.world import World, eventually, ids
+
+PATH = "/v1/users/u1/recommendations"
+CALLERS = 40
+
+
+class Blocked:
+    """A text model and a schedule that do nothing until `go` is set."""
+
+    name = "blocked"
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        self.go.wait(60)
+        return [Generation("", 0, "stop") for _ in prompts]
+
+    def history(self, limit: int = 50) -> Sequence[object]:
+        self.go.wait(60)
+        return []
+
+    def run_now(self, name: str, **arguments: object) -> int:
+        return 1
+
+
+@pytest.fixture
+def blocked() -> Iterator[Blocked]:
+    one = Blocked()
+    yield one
+    one.go.set()
+
+
+@pytest.fixture
+def callers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(CALLERS) as pool:
+        yield pool
+
+
+def figure(client: httpx.Client, metric: str, kind: str) -> float:
+    """A figure of /metrics, which answers whatever else is full."""
+    found = re.search(rf'^{metric}\{{kind="{kind}"\}} (\S+)$', client.get("/metrics").text, re.MULTILINE)
+    assert found is not None, metric
+    return float(found[1])
+
+
+def overloaded(answer: httpx.Response) -> None:
+    document = problem(answer, 503)
+    assert (document["code"], document["retriable"]) == ("overloaded", True)
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_full_line_refuses_the_next_and_what_was_taken_on_is_answered(
+    full_world: World, blocked: Blocked, callers: ThreadPoolExecutor
+) -> None:
+    with full_world.served(generator=blocked) as client:
+
+        def write() -> httpx.Response:
+            return httpx.post(f"{client.base_url}/v1/content", json={"item": "i1"}, timeout=60)
+
+        before = figure(client, "headwater_refused_total", "texts")
+        running = callers.submit(write)
+        eventually(lambda: figure(client, "headwater_requests_running", "texts") == 1, within_s=20)
+        waiting = [callers.submit(write) for _ in range(WAITING_TEXTS)]
+        eventually(lambda: figure(client, "headwater_requests_waiting", "texts") == WAITING_TEXTS, within_s=20)
+        for _ in range(5):
+            overloaded(write())
+        assert figure(client, "headwater_refused_total", "texts") == before + 5
+        assert client.get(PATH).json()["fallback"] is None  # another kind
+        assert client.get("/v1/items/i1").status_code == client.get("/readyz").status_code == 200
+        blocked.go.set()
+        assert [one.result().status_code for one in (running, *waiting)] == [200] * (1 + WAITING_TEXTS)
+        assert write().status_code == 200
+        for metric in ("headwater_requests_running", "headwater_requests_waiting"):
+            assert figure(client, metric, "texts") == 0
+
+
+def test_who_waits_too_long_is_refused_and_later_ones_are_answered(
+    full_world: World, blocked: Blocked, callers: ThreadPoolExecutor
+) -> None:
+    with full_world.served(jobs=blocked) as client:
+
+        def ask(path: str) -> Future[httpx.Response]:
+            return callers.submit(httpx.get, f"{client.base_url}{path}", timeout=60)
+
+        running = [ask("/v1/jobs") for _ in range(RUNNING["records"])]
+        eventually(lambda: figure(client, "headwater_requests_running", "records") == len(running), within_s=20)
+        for late in [ask("/v1/items/i1") for _ in range(3)]:
+            overloaded(late.result())
+        assert len(ids(client.get(PATH).json())) == 10
+        blocked.go.set()
+        assert {one.result().status_code for one in running} == {200}
+        assert client.get("/v1/items/i1").status_code == 200
+        assert figure(client, "headwater_requests_running", "records") == 0
+
+
+def test_many_times_more_callers_than_places_get_an_answer_or_a_refusal_and_afterwards_all_is_well(
+    full_world: World, callers: ThreadPoolExecutor
+) -> None:
+    settings = msgspec.structs.replace(full_world.settings, max_running=1, max_waiting=1)
+    with full_world.served(settings=settings) as client:
+
+        def load() -> Counter[int]:
+            statuses: Counter[int] = Counter()
+            with httpx.Client(base_url=client.base_url, timeout=60) as mine:
+                for number in range(8):
+                    answer = mine.get(PATH) if number % 2 else mine.post("/v1/recommendations", json={"user": "u2"})
+                    statuses[answer.status_code] += 1
+                    if answer.status_code == 200:
+                        assert len(ids(answer.json())) == 10
+                    else:
+                        overloaded(answer)
+            return statuses
+
+        loads = [callers.submit(load) for _ in range(20)]
+        assert client.get("/healthz").status_code == 200
+        statuses = sum((one.result() for one in loads), Counter())
+        assert set(statuses) == {200, 503}
+        assert sum(statuses.values()) == 160
+        assert {client.get(PATH).status_code for _ in range(20)} == {200}
+        assert figure(client, "headwater_requests_running", "answers") == 0
+
+
+def test_places_are_given_in_turn_and_nobody_gets_one_twice() -> None:
+    gate, begun = Gate("test", running=1, waiting=2, wait_s=1.0), list[str]()
+
+    def begin(name: str, wanted: bool = True) -> Callable[[], bool]:
+        return lambda: begun.append(name) is None and wanted
+
+    assert gate.enter()
+    assert not gate.enter()
+    gone, second = gate.wait(begin("gone", wanted=False)), gate.wait(begin("second"))
+    assert gone is not None
+    assert second is not None
+    assert gate.wait(begin("too many")) is None
+    gate.leave()
+    assert begun == ["gone", "second"]  # the first's caller had left: the place goes on to the next
+    gate.give_up(second)  # its deadline comes, but it has begun
+    third, fourth = gate.wait(begin("third")), gate.wait(begin("fourth"))
+    assert third is not None
+    gate.give_up(third)
+    assert fourth is not None
+    fifth = gate.wait(begin("fifth"))
+    assert fifth is not None
+    for expected in (["fourth"], ["fourth", "fifth"], ["fourth", "fifth"]):
+        gate.leave()
+        assert begun[2:] == expected
+    assert gate.enter()
+
+
+def test_what_the_pipeline_answers_is_limited_apart_from_what_waits_for_a_service() -> None:
+    for route in API.routes:
+        for handler in route.route_handlers:  # type: ignore[union-attr]
+            in_memory = "threads.pipeline" in inspect.getsource(handler.fn)
+            for method in handler.http_methods - {"OPTIONS"}:
+                kind = kind_of(method, route.path)
+                assert kind is not None, route.path
+                assert (kind == "answers") == in_memory, (method, route.path, kind)
+    assert {kind_of("GET", path) for handler in OPERATIONS for path in handler.paths} == {None}
+    assert kind_of("POST", "/v1/content") == "texts"
+    assert kind_of("POST", "/v1/events") == kind_of("PUT", "/v1/items/rank") == "events"
+    assert kind_of("GET", "/console/users/u1") == kind_of("GET", "/v1/users/u1/similar") == "records"
+
+
+@contextmanager
+def dialled(client: httpx.Client) -> Iterator[socket.socket]:
+    with closing(socket.create_connection(("127.0.0.1", client.base_url.port or 80), timeout=20)) as one:
+        yield one
+
+
+def said(one: socket.socket) -> bytes:
+    """All that the server says until it closes the connection."""
+    parts = []
+    while part := one.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+SLOW = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(b"", b""), (b"GET / HTTP/1.1\r\nX-Slow: ", b"HTTP/1.1 408"), (SLOW, b"HTTP/1.1 408")]
+)
+def test_a_request_that_does_not_come_is_not_waited_for_without_end(
+    full_world: World, monkeypatch: pytest.MonkeyPatch, sent: bytes, status: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.2)
+    monkeypatch.setattr(connection, "REQUEST_S", 0.2)
+    with full_world.served() as client, dialled(client) as slow:
+        slow.sendall(sent)
+        assert said(slow).startswith(status)
+        assert client.get(PATH).status_code == 200
+
+
+def test_slow_bodies_hold_no_place(full_world: World) -> None:
+    settings = msgspec.structs.replace(full_world.settings, max_running=1, max_waiting=1)
+    with full_world.served(settings=settings) as client:
+        slow = [socket.create_connection(("127.0.0.1", client.base_url.port or 80), timeout=20) for _ in range(10)]
+        try:
+            for one in slow:
+                one.sendall(SLOW)
+            assert client.get(PATH).status_code == 200
+            assert figure(client, "headwater_requests_running", "answers") == 0
+            slow[0].sendall(b'"limit": 5}')
+            assert slow[0].recv(65536).startswith(b"HTTP/1.1 200")
+        finally:
+            for one in slow:
+                one.close()
+
+
+def test_headers_without_end_are_cut_off(full_world: World) -> None:
+    with full_world.served() as client, dialled(client) as endless:
+        endless.sendall(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(OSError, match=r"reset|pipe|abort"):  # it says 431 and stops listening
+            endless.sendall(b"X-More: " + b"x" * 10_000_000 + b"\r\n")
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_body_longer_than_what_is_waited_for_is_the_routes_to_refuse(client: httpx.Client) -> None:
+    body = (
+        b'{"type": "interaction.view", "data": {"user": "u1", "item": "i1", "context": {"x": "'
+        + b"y" * 3_000_000
+        + b'"}}}'
+    )
+    assert "too_large" in problem(client.post("/v1/events", content=body), 400)["detail"]
+    problem(client.post("/v1/recommendations", content=b"x" * 3_000_000), 413)
+    assert client.get(PATH).status_code == 200
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(client: httpx.Client) -> None:
+    with dialled(client) as asking:
+        head = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 12\r\n"
+        asking.sendall(head + b"Connection: close\r\n\r\n")
+        assert asking.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        asking.sendall(b'{"limit": 5}')
+        assert said(asking).startswith(b"HTTP/1.1 200")
+
+
+def test_connections_beyond_the_limit_are_refused_and_the_others_stay(full_world: World) -> None:
+    settings = msgspec.structs.replace(full_world.settings, max_connections=3)
+    with full_world.served(settings=settings) as client:
+        assert client.get("/healthz").status_code == 200  # one, and it stays
+        with dialled(client), dialled(client), dialled(client) as fourth:
+            assert said(fourth).startswith(b"HTTP/1.1 503")
+            assert client.get(PATH).status_code == 200
+        eventually(lambda: httpx.get(f"{client.base_url}/healthz").status_code == 200)
+
+
+def test_requests_sent_without_waiting_are_answered_in_turn(client: httpx.Client) -> None:
+    with dialled(client) as pipelining:
+        one = f"GET {PATH}?limit=2 HTTP/1.1\r\nHost: x\r\n\r\n"
+        last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        pipelining.sendall((one * 5 + last).encode())
+        answered = said(pipelining)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answered) == [b"200"] * 6
+    assert answered.endswith(b'{"status":"ok"}')
+
+
+def test_without_a_place_lists_are_refused_unread_and_what_follows_is_answered(full_world: World) -> None:
+    settings = msgspec.structs.replace(full_world.settings, max_running=1, max_waiting=1)
+    app = create_app(settings, full_world.store, full_world.registry)
+    gate = app.state.service.door.gates["answers"]
+    with serving(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        assert gate.enter()
+        assert gate.wait(lambda: True) is not None
+        assert gate.full
+        for _ in range(3):
+            overloaded(client.get(PATH, params={"limit": 3}))
+            overloaded(client.post("/v1/recommendations", json={"limit": 3}))
+            overloaded(client.get(PATH, headers={"Connection": "close"}))
+        assert client.head(PATH).status_code == 503
+        assert client.get("/v1/items/i1").status_code == client.get("/readyz").status_code == 200
+        with dialled(client) as hasty:
+            hasty.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(0.005)  # comes while the first is about to be refused
+            hasty.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert re.findall(rb"HTTP/1.1 (\d+)", said(hasty)) == [b"503", b"200"]
+        gate.leave()
+        gate.leave()
+        assert client.get(PATH).status_code == 200
+        assert not gate.full

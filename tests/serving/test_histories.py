@@ -1,0 +1,141 @@
+"""Histories: remembered, and never older than the last commit; read together; forgotten with their user."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from core.events import UserErased
+from core.store import Store, open_store
+from serving.histories import Histories
+from tests.serving.world import World, ids
+from tests.streams import Writer, event, view
+
+PATH = "/v1/users/u1/recommendations"  # u1 walked from i3 to i14
+
+# What another process of the same system does: one more event, committed when it ends.
+ELSEWHERE = """
+import os
+from core.settings import load_settings
+from core.store import open_store
+from tests.streams import Writer, view
+with open_store(load_settings(os.environ)) as store:
+    Writer(store, "elsewhere.events").write([view(990_001, "u1", "i30")])
+"""
+
+
+@pytest.fixture
+def elsewhere(world: World) -> Iterator[Store]:
+    """The store of another process: other connections, nothing in common with ours."""
+    with open_store(world.settings) as store:
+        yield store
+
+
+@pytest.fixture
+def histories(world: World) -> Iterator[Histories]:
+    """Histories of a world in which ann viewed i1."""
+    world.writer.write([view(1, "ann", "i1")])
+    made = Histories(world.store, 5)
+    yield made
+    made.close()
+
+
+def test_a_history_is_the_same_object_until_an_event_is_committed_and_then_has_it(
+    histories: Histories, elsewhere: Store
+) -> None:
+    writer = Writer(elsewhere, "elsewhere.events")
+    for number in range(2, 9):  # beyond the limit, too, and into the past
+        before = histories.read("ann")
+        assert histories.read("ann") is before
+        writer.write(
+            [
+                view(number, "ann", f"i{number}")
+                if number % 2
+                else event(number, view(number, "ann", f"i{number}").body, minutes=-number)
+            ]
+        )
+        after = histories.read("ann")
+        assert after is not before
+        assert f"i{number}" in after.seen
+        assert after.known
+    assert [one.item for one in histories.read("ann").events] == ["i7", "i5", "i3", "i1", "i2"]
+
+
+def test_someone_nobody_heard_of_is_known_from_the_first_event_on(histories: Histories, elsewhere: Store) -> None:
+    assert histories.read("new").events == ()
+    assert histories.read("new") is histories.read("new")
+    Writer(elsewhere, "elsewhere.events").write([view(2, "new", "i2")])
+    assert [one.item for one in histories.read("new").events] == ["i2"]
+
+
+def test_those_who_wait_are_read_together_and_each_gets_their_own(
+    histories: Histories, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.writer.write([view(10 + n, f"user{n}", f"i{n}") for n in range(40)])
+    batches: list[int] = []
+    changed = world.store.history.changed
+
+    def counted(versions, limit):
+        batches.append(len(versions))
+        return changed(versions, limit)
+
+    monkeypatch.setattr(world.store.history, "changed", counted)
+
+    async def everybody() -> list[tuple[str, ...]]:
+        pasts = await asyncio.gather(*(histories.current(f"user{n % 40}") for n in range(80)))
+        return [tuple(one.item for one in past.events) for past in pasts]
+
+    assert asyncio.run(everybody()) == [(f"i{n % 40}",) for n in range(80)]
+    assert len(batches) <= 4
+    assert max(batches) >= 30
+
+
+def test_what_postgres_refuses_is_the_fault_of_its_own_request_alone(histories: Histories) -> None:
+    async def both() -> list[object]:
+        asked = (histories.current(user) for user in ("ann", "\ud800", "nobody"))
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    ann, refused, nobody = asyncio.run(both())
+    assert [one.item for one in ann.events] == ["i1"]  # type: ignore[attr-defined]
+    assert isinstance(refused, UnicodeEncodeError)
+    assert nobody.events == ()  # type: ignore[attr-defined]
+
+
+def test_who_was_erased_elsewhere_is_forgotten_here(histories: Histories, elsewhere: Store) -> None:
+    histories.forget_erased()
+    histories.read("ann")
+    histories.read("ben")
+    Writer(elsewhere, "elsewhere.events").write([event(2, UserErased(user="ann"))])
+    assert histories._last_known("ann").seen == {"i1"}  # all that is left while Postgres cannot be asked
+    histories.forget_erased()
+    assert histories._last_known("ann").seen == frozenset()
+    assert set(histories._remembered) == {"ben"}
+    assert histories.read("ann").events == ()
+
+
+def test_memory_is_bounded_by_users_and_by_events(histories: Histories, world: World, monkeypatch) -> None:
+    world.writer.write([view(10 + n, f"user{n}", f"i{n}") for n in range(6)])
+    monkeypatch.setattr("serving.histories.REMEMBERED_EVENTS", 4)
+    for n in range(6):
+        histories.read(f"user{n}")
+    assert list(histories._remembered) == ["user2", "user3", "user4", "user5"]
+    monkeypatch.setattr("serving.histories.REMEMBERED_USERS", 2)
+    histories.read("nobody")
+    assert list(histories._remembered) == ["user5", "nobody"]
+    assert histories._events == 1
+
+
+def test_an_event_that_another_process_committed_is_in_the_very_next_answer(full_world: World) -> None:
+    with full_world.served() as client:
+        first, again = (client.get(PATH, params={"limit": 40}).json() for _ in range(2))
+        assert ids(first) == ids(again)
+        assert "i30" in ids(again)
+        environ = {**full_world.settings.environ(), "PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}
+        subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, env=environ, timeout=60)
+        after = client.get(PATH, params={"limit": 40}).json()  # no waiting
+        assert "i30" not in ids(after)
+        assert "i31" in ids(after)[:3]
