@@ -87,7 +87,7 @@ def test_a_damaged_version_of_every_model_leaves_the_one_before(shelf: Shelf, tr
         assert refused(shelf, version), file
 
 
-@pytest.mark.parametrize("cases", [110, pytest.param(1500, marks=pytest.mark.slow_fault)])
+@pytest.mark.parametrize("cases", [110, pytest.param(400, marks=pytest.mark.slow_fault)])
 def test_forged_files_with_right_checksums_are_refused_or_harmless(trained: Path, cases: int) -> None:
     print(f"seed {SEED}")
     command = [sys.executable, "-m", "tests.serving.mutations", trained, str(SEED), "0", str(cases)]
