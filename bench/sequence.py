@@ -58,7 +58,6 @@ _ML_PARTNERS = (
     Member("linear", {"objective": "next", "regularization": 100.0, "train_recency": 0.8, "recency": 0.8}),
 )
 _BEAUTY = SequenceConfig(time_buckets=0, length=50, epochs=30, batch_tokens=1600, dropout=0.3)
-_BEAUTY_SHORT = replace(_BEAUTY, epochs=12, dropout=0.2)
 _BEAUTY_WIDE = replace(_BEAUTY, dimensions=128, heads=4, epochs=20, dropout=0.4)
 _BEAUTY_PARTNERS = (
     Member("transitions", BASKETS),
@@ -90,7 +89,7 @@ RECIPES = {
     "beauty-seq": Recipe(
         _BEAUTY_WIDE, replace(_BEAUTY, **_GPU, dropout=0.4), False, _BEAUTY_PARTNERS, 1, ((0, _BEAUTY),)
     ),
-    "beauty-seq-text": Recipe(_BEAUTY_SHORT, replace(_BEAUTY, **_GPU, dropout=0.4), True, _BEAUTY_TEXT),
+    "beauty-seq-text": Recipe(_BEAUTY_WIDE, replace(_BEAUTY, **_GPU, dropout=0.4), True, _BEAUTY_TEXT),
 }
 
 

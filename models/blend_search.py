@@ -2,7 +2,7 @@
 
 Most items are spoken of by no member but the impersonal ones, whose say is the same for everyone and can be ordered once. Where
 a member is silent its score is 0, so that the mean and deviation that standardise it follow from the sums of what it does
-say (models.blend.standardised defines them). What comes out is what `top_k` of the blend's dense scores would be, to rounding.
+say (see models.blend_rest.standardised). What comes out is what `top_k` of the blend's dense scores would be, to rounding.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import Mask, Ranked, Recommender, UserBatch, ragged_top_k, top_k
+from models.blend_rest import Alike, Dense, Rest, Vectors, standardised
+from models.recommender import Mask, Ranked, Recommender, UserBatch, VectorRecommender, ragged_top_k
 
 FIRST_LOOK = 256  # of the impersonal order, where a filter leaves most of it
 
-Order = (
-    NDArray[np.int64] | NDArray[np.float32]
-)  # rows, best first, or scores (n,) by which to order them, -inf for none
 Passes = Callable[[NDArray[np.int64]], Mask]  # which of these rows may be answered
 _own = threading.local()
 
@@ -160,10 +158,10 @@ class Search:
             spoken |= positive
         known = np.flatnonzero(spoken)
         known = known[passes(touched[known])]
-        same, order = (self.same, self.order) if not self.wholes else self._with_wholes(users)
-        others = self._others(said, spoken, k, passes, order)
+        rest = self._rest(users)
+        others = self._others(said, spoken, k, passes, rest)
         rows = np.concatenate([touched[known], others])
-        scores = np.concatenate([score[known] + same[touched[known]], same[others]]) + constant
+        scores = np.concatenate([score[known] + rest.values(touched[known]), rest.values(others)]) + constant
         if len(rows) > 4 * k:
             rows, scores = _upper(rows, scores, k)
         return ragged_top_k(np.zeros(len(rows), np.int64), rows.astype(np.int32), scores.astype(np.float32), 1, k)
@@ -188,22 +186,34 @@ class Search:
         padded = [items + [-1] * (limit - len(items)) for items in named]
         return np.array(padded, np.int32).reshape(len(item_ix), limit)
 
-    def _with_wholes(self, users: UserBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`same` with what the wholes say to this user added, and the order of it."""
+    def _rest(self, users: UserBatch) -> Rest:
+        """What is said to this user of every item by all but the parts."""
+        if not self.wholes:
+            return Alike(self.same, self.order)
+        if self._vectors is not None and len(users.items):
+            member = self.wholes[0]
+            encoded = cast(VectorRecommender, member.model).encode(member.users(users))
+            return self._vectors.near(encoded[0], member.weight)
         same, speaks = self.same.astype(np.float32), np.zeros(len(self.same), dtype=bool)
         speaks[self.order] = True
         for whole in self.wholes:
             scores = whole.scores(users)
-            if self.trained is None and scores.min() > -np.inf:  # nearly always; a third of the passes
-                speaks[:] = True
-                centred = scores[0] - scores.mean()
-                deviation = float(np.sqrt(centred @ centred / len(centred)))
-                centred *= np.float32(whole.weight / (deviation or 1.0))
-                same += centred
-            else:
-                speaks |= scores[0] > -np.inf
-                same += np.float32(whole.weight) * standardised(scores, self.trained)[0]
-        return same, same if speaks.all() else np.where(speaks, same, np.float32(-np.inf))
+            speaks |= scores[0] > -np.inf
+            same += np.float32(whole.weight) * standardised(scores, self.trained)[0]
+        return Dense(same, None if speaks.all() else speaks)
+
+    @cached_property
+    def _vectors(self) -> Vectors | None:
+        """Of the whole, where there is one, it has vectors, and speaks of every item."""
+        if len(self.wholes) != 1 or self.trained is not None:
+            return None
+        model, back = self.wholes[0].model, self.wholes[0].back
+        if not isinstance(model, VectorRecommender) or len(back) != len(self.same):
+            return None
+        found = model.item_vectors()
+        vectors = np.empty_like(found)
+        vectors[back] = found
+        return Vectors.of(vectors, self.same)
 
     def _said(self, users: UserBatch) -> _Said:
         """What the parts say to a user; kept for the last one, who is asked about first for items, then for reasons."""
@@ -221,28 +231,22 @@ class Search:
         square = float(said @ said) / counted - mean * mean
         return mean, square**0.5 if square > 0 else 1.0
 
-    def _others(self, said: _Said, spoken: Mask, k: int, passes: Passes, order: Order) -> NDArray[np.int64]:
-        """The first k of an order that pass and are none of those that the history leads to."""
+    def _others(self, said: _Said, spoken: Mask, k: int, passes: Passes, rest: Rest) -> NDArray[np.int64]:
+        """The first k of the rest that pass and are none of those that the history leads to."""
         found: list[NDArray[np.int64]] = []
-        have, at, step = 0, 0, max(4 * k, FIRST_LOOK) if order.dtype == np.int64 else max(8 * k, 2 * FIRST_LOOK)
-        while have < k and at < len(order):
-            rows = _slice(order, at, step)
+        have, seen, size = 0, 0, max(4 * k, FIRST_LOOK)
+        while have < k:
+            rows = rest.best(size)[seen:]
+            if len(rows) == 0:
+                break
+            seen += len(rows)
             rows = rows[passes(rows)]
             slot = said.slots(rows, len(self.same))
             if len(said.touched):
                 rows = rows[(slot < 0) | ~spoken[slot]]
             found.append(rows)
-            have, at, step = have + len(rows), at + step, step * 4
+            have, size = have + len(rows), size * 5
         return np.concatenate([*found, np.zeros(0, np.int64)])[:k]
-
-
-def _slice(order: Order, start: int, size: int) -> NDArray[np.int64]:
-    """Rows `start` to `start + size` of an order."""
-    if order.dtype == np.int64:
-        return order[start : start + size].astype(np.int64, copy=False)
-    rows, _ = top_k(order[None].astype(np.float32, copy=False), min(start + size, len(order)))
-    found: NDArray[np.int64] = rows[0, start:][rows[0, start:] >= 0].astype(np.int64)
-    return found
 
 
 @dataclass(frozen=True)
@@ -285,29 +289,6 @@ def _shares(terms: Terms, asked: NDArray[np.int64]) -> dict[int, dict[int, float
     ):
         shares[at][item] += value
     return shares
-
-
-def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:
-    """(B, n) float32 of mean 0 and deviation 1 in each row; -inf counts as 0, or as the lowest where that is below.
-
-    With `trained` (n,), mean and deviation are those of the items in it and of the others that are spoken of; the rest is
-    as low as the lowest of these.
-    """
-    spoken = scores > -np.inf
-    found: NDArray[np.float32] = np.where(spoken, scores, np.float32(0))
-    lowest = found.min(axis=1, keepdims=True, initial=0)
-    if (lowest < 0).any():
-        np.copyto(found, lowest, where=~spoken)
-    if trained is None or trained.all():
-        found -= found.mean(axis=1, keepdims=True)
-        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True))
-    else:
-        counted = spoken | trained
-        found = np.where(counted, found, found.min(axis=1, keepdims=True, initial=np.inf, where=counted))
-        found -= found.mean(axis=1, keepdims=True, where=counted)
-        deviation = np.sqrt(np.mean(found**2, axis=1, keepdims=True, where=counted))
-    found /= np.where(deviation > 0, deviation, 1)
-    return found
 
 
 def _strongest(shares: Mapping[int, float], limit: int) -> list[int]:
