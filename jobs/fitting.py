@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from core.store.catalogue import Item
 from features.interactions import Interactions
 from jobs.context import JobContext
 from jobs.gate import BASELINE
@@ -92,7 +91,7 @@ class Fitting:
 
     @cached_property
     def _catalogue(self) -> Texts:
-        return {one.item: text_of(one) for one in self.context.store.catalogue.changed_since(0) if not one.removed}
+        return {one.item: one.text for one in self.context.store.catalogue.changed_since(0) if not one.removed}
 
 
 def config_of(name: str, context: JobContext) -> Any:
@@ -124,11 +123,6 @@ def reads_texts(config: Any) -> bool:
         return any(reads_texts(member_config(member)) for member in config.members)
     kind = next((one for one in RECOMMENDERS.values() if one.config_type is type(config)), None)
     return getattr(kind, "reads_texts", False) and getattr(config, "text_share", 1) > 0
-
-
-def text_of(item: Item) -> str:
-    """What is written about an item, as models read it."""
-    return " ".join([item.title, *item.categories, item.description])
 
 
 def bounded(split: Split, seed: int = 0) -> Split:

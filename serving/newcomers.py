@@ -45,7 +45,7 @@ class Vectors:
         made = self._made.get(row)
         if made is not None and made[0] is item:
             return made[1]
-        vector = self._rarity.vector(text_of(item))
+        vector = self._rarity.vector(item.text)
         if len(self._made) >= KEPT_VECTORS:
             self._made = {}
         self._made[row] = (item, vector)
@@ -130,10 +130,5 @@ class Newcomers:
         if len(described) > GROWN * self._counted:
             sample = described[:: -(-len(described) // SAMPLED_TEXTS)].tolist()
             items = [item for row in sample if (item := view.items[row]) is not None]
-            self._vectors = Vectors(Rarity.of([text_of(item) for item in items]))
+            self._vectors = Vectors(Rarity.of([item.text for item in items]))
             self._counted = len(described)
-
-
-def text_of(item: Item) -> str:
-    """What is written about an item."""
-    return " ".join([item.title, *item.categories, item.description])
