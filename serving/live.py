@@ -217,8 +217,7 @@ class LiveModels:
         if served is not None:
             self._refused.pop(name, None)
             log.info("%s %s serves", name, served.label)
-        else:
-            MODEL_AGE_SECONDS.remove(name)
+        MODEL_AGE_SECONDS.remove(name)  # of another version, if any; _measure says that of this one where it is known
         MODEL_VERSION.labels(name).set(0 if served is None else served.version.version)
 
     def _measure(self) -> None:
