@@ -95,8 +95,7 @@ class Asked:
 
     def terms(self, users: UserBatch) -> Terms:
         """See SparseRecommender."""
-        assert isinstance(self.model, SparseRecommender)
-        said = self.model.terms(self.users(users))
+        said = cast(SparseRecommender, self.model).terms(self.users(users))
         columns, values, items, sizes = said
         return said if self.alike else Terms(self.back[columns], values, self.back[items], sizes)
 

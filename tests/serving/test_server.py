@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -49,18 +51,25 @@ def test_port_zero_takes_a_free_one_and_addresses_can_be_visited() -> None:
         listen("203.0.113.1", 0)
 
 
-def test_sigterm_lets_the_request_in_flight_finish(full_world: World) -> None:
+@contextmanager
+def _server(world: World, **environ: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+    """A server in a process of its own: it, its address and its port."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
-        cwd=ROOT,
-        env={**os.environ, **full_world.settings.environ()},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+        [sys.executable, "-c", SERVE], cwd=ROOT, env={**os.environ, **world.settings.environ(), **environ},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert process.stdout is not None
     try:
         address = process.stdout.readline().strip()
-        port = int(address.rsplit(":", 1)[1])
+        yield process, address, int(address.rsplit(":", 1)[1])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_sigterm_lets_the_request_in_flight_finish(full_world: World) -> None:
+    with _server(full_world) as (process, address, port):
         assert httpx.get(f"{address}/readyz").status_code == 200
         body = b'{"limit": 3}'
         with socket.create_connection(("127.0.0.1", port)) as slow:
@@ -76,25 +85,11 @@ def test_sigterm_lets_the_request_in_flight_finish(full_world: World) -> None:
                 answer += more
         assert answer.startswith(b"HTTP/1.1 200")
         assert process.wait(timeout=30) in (0, -signal.SIGTERM)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.mark.slow_fault
 def test_sigterm_under_keep_alive_load_resets_nobody_and_ends_in_time(full_world: World) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
-        cwd=ROOT,
-        env={**os.environ, **full_world.settings.environ(), "HEADWATER_DRAIN_GRACE_S": "2"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        address = process.stdout.readline().strip()
-        port = int(address.rsplit(":", 1)[1])
+    with _server(full_world, HEADWATER_DRAIN_GRACE_S="2") as (process, address, port):
         with ThreadPoolExecutor(10) as pool:
             loads = [pool.submit(_keep_asking, port, pause_s) for pause_s in (0, 0, 0, 0, 0.05, 0.5, 1.0, 3.0)]
             visits = pool.submit(_visit_while_ready, address)
@@ -106,10 +101,6 @@ def test_sigterm_under_keep_alive_load_resets_nobody_and_ends_in_time(full_world
             assert process.wait(timeout=30) in (0, -signal.SIGTERM)
             assert time.monotonic() - began < 30
         assert all(answered)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def _keep_asking(port: int, pause_s: float) -> int:
