@@ -63,6 +63,7 @@ def _time(films: bool, regularization: float) -> Recipe:
     if films:
         variants += [
             _one("content", True),
+            _one("content", True, popularity=1.0, alike=2000),
             _one("content steps", True, through_transitions=True),
         ]
         blends["blend with text"] = (*every, "content", "content steps")

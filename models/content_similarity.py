@@ -28,6 +28,7 @@ class ContentConfig:
 
     rarest: int = 1  # a word must be in this many texts
     sharpness: float = 1.0  # power of the cosine
+    popularity: float = 0.0  # power of 1 + its interactions by which an item counts more: short texts leave many alike
     alike: int = 100  # most similar texts of each item
     through_transitions: bool = False  # answer with what follows the similar items, not with the items themselves
     onwards: float = 0.0  # through transitions: how much an answer also counts for the items like it
@@ -66,6 +67,8 @@ class ContentSimilarity:
         with (reporter or Silent()).task("content", 1) as task:
             weights = alike(texts_of(ids, texts), config.alike, config.rarest)
             weights.data **= config.sharpness
+            if config.popularity:
+                weights = sparse.csr_matrix(weights @ sparse.diags(_popularity(kept, ids) ** config.popularity))
             if config.through_transitions:
                 following = _steps(data, ids, config.transitions)
                 weights = strongest_product(_even(weights), following, config.neighbours)
@@ -110,6 +113,13 @@ def _steps(data: Interactions, ids: NDArray[np.object_], config: TransitionsConf
     found = Transitions.fit(data, config).next_items.tocoo()
     row_of = np.searchsorted(ids, data.item_ids)
     return sparse.csr_matrix((found.data, (row_of[found.row], row_of[found.col])), shape=(len(ids), len(ids)))
+
+
+def _popularity(data: Interactions, ids: NDArray[np.object_]) -> NDArray[np.float64]:
+    """(n,) float64: 1 and the interactions with each of `ids`, sorted."""
+    counts = np.ones(len(ids))
+    counts[np.searchsorted(ids, data.item_ids)] += np.bincount(data.item_ix, minlength=data.n_items)
+    return counts
 
 
 def _even(weights: sparse.csr_matrix) -> sparse.csr_matrix:
