@@ -3,6 +3,7 @@
     python -m bench.train_memory                       # all, each in a process of its own that may not have more
     python -m bench.train_memory --models transitions --interactions 2000000 --items 100000
     python -m bench.train_memory --models sequence --share 0.02   # so much of an epoch, everything at its full size
+    python -m bench.train_memory --models update      # the live transitions brought up to date with the newest minute of it
 
 The stream is written as snapshot segments are; each process reads it (features/interactions.py) and fits one model. The models
 are as configured by default but for ALS_ITERATIONS and EPOCHS, for time: neither changes what memory is needed.
@@ -30,6 +31,8 @@ from core.progress import Terminal
 from features.interactions import Interactions
 from features.snapshot import SCHEMA
 from models import RECOMMENDERS
+from models.step_counts import StepCounts
+from models.transitions import Transitions, TransitionsConfig
 
 LIMIT_BYTES = 16 << 30
 MODELS = ("transitions", "als", "sequence")
@@ -38,6 +41,7 @@ FASTER = {"iterations": 1, "epochs": 1}  # fields of configurations
 POPULARITY_POWER = 0.8  # of the rank of an item, how much less often it is chosen
 FOLLOWED = 0.4  # share of steps that go to one of the few items that tend to follow
 FOLLOWERS = 8
+MINUTE_EVENTS = 60_000  # at 1,000 a second
 
 
 def generate(folder: Path, interactions: int, items: int, users: int, seed: int = 0) -> None:
@@ -127,6 +131,45 @@ def measure(model: str, folder: Path, share: float) -> dict[str, object]:
     }  # fmt: skip
 
 
+def measure_update(folder: Path) -> dict[str, object]:
+    """What jobs/update.py does between reading the newest stretches and publishing, for a minute of the stream."""
+    config = TransitionsConfig()
+    data = Interactions.from_parquet(folder)
+    cut_s = float(np.partition(data.time_s, -MINUTE_EVENTS)[-MINUTE_EVENTS])
+    after = _stretches(data, cut_s, config.window)
+    before = after.before(cut_s)
+    with tempfile.TemporaryDirectory(prefix="headwater-counts-") as counts, tempfile.TemporaryDirectory() as model:
+        StepCounts.of(data.before(cut_s), config.window, config.distance_power, Terminal()).save(Path(counts))
+        of_data, of_stretches = len(data), len(after)
+        del data
+        marks = [time.process_time()]
+        kept = StepCounts.load(Path(counts))
+        marks.append(time.process_time())
+        parts = [StepCounts.of(part, config.window, config.distance_power) for part in (before, after)]
+        changed = kept.changed(*parts)
+        marks.append(time.process_time())
+        found = Transitions.of_counts(changed, config, float(after.time_s.max()))
+        marks.append(time.process_time())
+        found.save(Path(model))
+        marks.append(time.process_time())
+    steps = dict(zip(("load_cpu_s", "add_cpu_s", "model_cpu_s", "save_cpu_s"), np.diff(marks).round(1), strict=True))
+    return {
+        "model": "update", "interactions": of_data, "events": MINUTE_EVENTS, "read_again": of_stretches,
+        "steps": int(changed.steps.nnz), **steps, "cpu_s": round(marks[-1] - marks[0], 1),
+        "peak_gb": round(_peak_bytes() / 1e9, 2),
+    }  # fmt: skip
+
+
+def _stretches(data: Interactions, cut_s: float, window: int) -> Interactions:
+    """The histories with events from `cut_s` on, from `window` interactions before the first of these."""
+    fresh = np.flatnonzero(data.time_s >= cut_s)
+    users, first = np.unique(data.user_ix[fresh], return_index=True)
+    edges = np.zeros(len(data) + 1, np.int64)
+    np.add.at(edges, np.maximum(data.indptr[users], fresh[first] - window), 1)
+    np.add.at(edges, data.indptr[users + 1], -1)
+    return data.keep(np.cumsum(edges[:-1]) > 0)
+
+
 def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -147,7 +190,9 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        print(json.dumps(measure(asked.models, asked.folder, asked.share)), flush=True)
+        update = asked.models == "update"
+        found = measure_update(asked.folder) if update else measure(asked.models, asked.folder, asked.share)
+        print(json.dumps(found), flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="headwater-stream-") as temporary:
         folder = asked.folder or Path(temporary)
