@@ -1,7 +1,7 @@
-"""What each part of the sequence recommender brings: `python -m bench.sequence_parts FOLDER...` writes docs/benchmarks/sequence-parts.md.
+"""What each part of the sequence recommender brings: `python -m bench.sequence_parts FOLDER...`
 
 The model as configured, then with one part changed at a time, on the validation split alone; the test is never read. Two
-seeds show what is chance.
+seeds show what is chance. Writes docs/benchmarks/sequence-parts.md.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def main(argv: Listed[str] | None = None) -> None:
         table += rows(folder, PLAIN[folder.name])
     page = [
         "# What the parts of the sequence recommender bring", "",
-        "On validation, 64 dimensions, 12 epochs, one core; one part changed at a time. The row with another seed says what is chance.",
+        "On validation, 64 dimensions, 12 epochs, one core; one part changed at a time. The row with another seed says what is "
+        "chance.",
         "", *("| " + " | ".join(row) + " |" for row in table), "",
         f"Made by `python -m bench.sequence_parts {' '.join(f'DATA/{folder.name}' for folder in given.folders)}`.",
     ]  # fmt: skip
