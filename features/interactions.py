@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +24,29 @@ UNNAMED_KIND = "interaction"
 Column: TypeAlias = "Sequence[Any] | NDArray[Any] | pa.Array | pa.ChunkedArray"
 
 
+class _RowOf(dict[str, int]):
+    """Rows by id, for all tables of the same array, which it keeps: of a million ids it takes 0.2 s and 100 MB."""
+
+    ids: NDArray[np.object_]
+
+
+_row_of: WeakValueDictionary[int, _RowOf] = WeakValueDictionary()  # by the array's address
+
+
 @dataclass(frozen=True)
 class IdTable:
-    """External ids (n,) of str by row index, and back."""
+    """External ids (n,) of str by row index, and back. The array is not to be changed afterwards."""
 
     ids: NDArray[np.object_]
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
-        return {external: row for row, external in enumerate(self.ids.tolist())}
+        found = _row_of.get(id(self.ids))
+        if found is None:
+            found = _RowOf(zip(self.ids.tolist(), range(len(self.ids)), strict=True))
+            found.ids = self.ids
+            _row_of[id(self.ids)] = found
+        return found
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,8 +57,9 @@ class IdTable:
 
     def rows(self, externals: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int32]:
         """The rows (m,) int32 of many ids, -1 where unknown."""
-        row_of = self._row_of
-        return np.fromiter((row_of.get(e, -1) for e in externals), dtype=np.int32, count=len(externals))
+        if externals is self.ids:
+            return np.arange(len(self.ids), dtype=np.int32)
+        return np.fromiter(map(self._row_of.get, externals, repeat(-1)), dtype=np.int32, count=len(externals))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 from core.errors import ConfigurationError
@@ -105,6 +106,20 @@ class ALS:
             found[asked] = np.linalg.solve(left, right)[:, :, 0]
         return found
 
+    def fold(self, users: UserBatch) -> Folded:
+        """See models.blend_terms.FoldingRecommender."""
+        read = users.newest(self.config.history)
+        vectors = self.factors[read.items]
+        confidence: NDArray[np.float32] = (self.config.alpha * read.weights * self.config.recency**read.age).astype(
+            np.float32
+        )
+        weighted = vectors * confidence[:, None]
+        left, failed = lapack.spotrf(self.gram + weighted.T @ vectors)  # positive definite, as a sum of squares
+        if failed:
+            raise np.linalg.LinAlgError("the factors of the items are not finite, or all zero")
+        vector, _ = lapack.spotrs(left, weighted.sum(axis=0))
+        return Folded(self.factors, read.items, weighted, left, vector)
+
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
         """(B, n_items) float32, -inf throughout where the history is empty."""
         found = self.encode(users)
@@ -177,6 +192,24 @@ class ALS:
         spoken = np.repeat(items, k, axis=0).ravel()
         named = strongest_terms(slot, spoken, terms.ravel().astype(np.float32), (batch * k, len(self.item_ids)), limit)
         return named.reshape(batch, k, limit)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One user, as models.blend_terms.Folded: `items` (h,), their vectors times their confidence `weighted` (h, d), and the
+    Cholesky factor `left` (d, d) of the system that `vector` (d,) solves."""
+
+    factors: NDArray[np.float32]
+    items: NDArray[np.int32]
+    weighted: NDArray[np.float32]
+    left: NDArray[np.float32]
+    vector: NDArray[np.float32]
+
+    def shares(self, item_ix: NDArray[np.int32]) -> NDArray[np.float32]:
+        """(k, h): the terms of the sum that the score is, 0 for an item of -1."""
+        asked, _ = lapack.spotrs(self.left, self.factors[np.maximum(item_ix, 0)].T)
+        found: NDArray[np.float32] = asked.T @ self.weighted.T * (item_ix >= 0)[:, None]
+        return found
 
 
 def _train(matrix: sparse.csr_matrix, config: ALSConfig, seed: int, reporter: Reporter) -> Factors:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from core.errors import ArtifactCorrupt, ConfigurationError, InvalidRequest
 from core.progress import Reporter, Silent
 from features.interactions import IdTable, Interactions
-from models.blend_rest import standardised
-from models.blend_search import Asked, Passes, Search
+from models.blend_rest import Passes, standardised
+from models.blend_search import Search
+from models.blend_terms import Asked
 from models.blend_weights import Learned, learn_weights
 from models.item_text import Texts, fit_with_texts
 from models.protocols import Split, held_out_share, leave_last_out, time_split

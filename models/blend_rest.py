@@ -1,22 +1,27 @@
 """What a blend says of the items that a user's history leads to nowhere near: the same to everyone, or by how near vectors are.
 
-One member's vectors can be searched together with what is the same for everyone: that is one more dimension, in which every
-query has 1. The mean and deviation that standardise its scores follow from those of the vectors.
+One member's vectors are searched together with what is the same for everyone. The mean and deviation that standardise its
+scores follow from those of the vectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.index import EXACT_ROWS, VectorIndex
+from core.lazy import lazy
 from models.recommender import Mask, top_k
 
-SEARCHED = 2_000  # beyond so many, ordering all costs less than searching
+BLOCK = 64  # rows that are looked at together, or not at all
+FIRST_BLOCKS = 32
+ROWS_AT_ONCE = 65_536
+TYPICAL = 1_000  # items whose vectors stand for those of users
+
+Passes = Callable[[NDArray[np.int64]], Mask]  # which of these rows may be answered
 
 
 class Rest(Protocol):
@@ -62,62 +67,113 @@ class Dense:
         """See Rest."""
         return self.said[rows].astype(np.float64)
 
-    @cached_property
+    @lazy
     def _ordered(self) -> NDArray[np.float32]:
         return (self.said if self.spoken is None else np.where(self.spoken, self.said, np.float32(-np.inf)))[None]
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors of a member (n, d), in the rows of the blend, with what is the same for everyone as their last dimension."""
+    """The vectors (n, d) of a member, in the rows of the blend, and what bounds their inner products: their lengths `norm` (n,).
+
+    `same` (n,) is what everyone is told. `order` has all rows by how much may be said of them at most to a user like most, in
+    blocks, the last one filled with -1; `norms` and `sames` are the largest of each block.
+    """
 
     vectors: NDArray[np.float32]
-    index: VectorIndex
+    norm: NDArray[np.float64]
+    same: NDArray[np.float64]
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    order: NDArray[np.int64]
+    norms: NDArray[np.float64]
+    sames: NDArray[np.float64]
 
     @classmethod
-    def of(cls, vectors: NDArray[np.float32], same: NDArray[np.float64]) -> Self | None:
-        """None where there are so many that an exact search is not the quickest way."""
-        if len(vectors) > EXACT_ROWS:
-            return None
-        wide = np.hstack([vectors, same[:, None].astype(np.float32)])
+    def of(cls, vectors: NDArray[np.float32], same: NDArray[np.float64], weight: float) -> Self:
+        """Of a member that counts `weight`."""
+        n, d = vectors.shape
         mean = vectors.mean(axis=0, dtype=np.float64)
-        covariance = vectors.T.astype(np.float64) @ vectors / len(vectors) - np.outer(mean, mean)
-        return cls(wide, VectorIndex.build(wide, "flat"), mean, covariance)
+        squares = np.zeros((d, d))
+        for at in range(0, n, ROWS_AT_ONCE):
+            part = vectors[at : at + ROWS_AT_ONCE].astype(np.float64)
+            squares += part.T @ part
+        covariance = squares / n - np.outer(mean, mean)
+        norm = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        typical = vectors[:: -(-n // TYPICAL)].astype(np.float64)  # users are among items
+        deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", typical, covariance, typical), 1e-12))
+        reach = weight * float(np.median(np.linalg.norm(typical, axis=1) / deviation))
+        order = np.full(-(-n // BLOCK) * BLOCK, -1)
+        order[:n] = np.argsort(-(reach * norm + same), kind="stable")
+        blocks = order.reshape(-1, BLOCK)
+        norms, sames = (np.where(blocks < 0, -np.inf, values[blocks]).max(axis=1) for values in (norm, same))
+        return cls(vectors, norm, same, mean, covariance, order, np.maximum(norms, 0), sames)
 
     def near(self, encoded: NDArray[np.float32], weight: float) -> Near:
         """What the member says to the user with this vector (d,), standardised and weighed, with what everyone is told."""
         user = encoded.astype(np.float64)
         square = float(user @ self.covariance @ user)
         scale = weight / (square**0.5 if square > 0 else 1.0)
-        return Near(self, np.append(user * scale, 1.0).astype(np.float32), -scale * float(user @ self.mean))
+        query = user * scale
+        return Near(self, query.astype(np.float32), -float(query @ self.mean), float(query @ query) ** 0.5)
 
 
 @dataclass(frozen=True)
 class Near:
-    """Said to one user: the inner product of `query` (d + 1,) with each vector, and `constant`."""
+    """Said to one user: the inner product of `query` (d,) with each vector, what everyone is told, and `constant`.
+
+    No inner product is larger than `reach`, the length of the query, times that of the vector: what could not come among the
+    best is not computed (as in Fagin et al. 2003, "Optimal aggregation algorithms for middleware").
+    """
 
     of: Vectors
     query: NDArray[np.float32]
     constant: float
+    reach: float
 
-    def best(self, size: int) -> NDArray[np.int64]:
-        """See Rest."""
-        if size > SEARCHED:
-            return self._all.best(size)
-        rows, _ = self.of.index.search(self.query[None], min(size, len(self.of.index)))
-        found: NDArray[np.int64] = rows[0].astype(np.int64)
+    def top(
+        self, rows: NDArray[np.int64], said: NDArray[np.float64], k: int, passes: Passes, met: Mask
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows and scores, in no order, with the k best among them: of `rows` (u,), of which `said` (u,) is said besides, and of
+        what else passes and is not `met` (n,)."""
+        found, scores, edge = self._of_these(rows, said, k)
+        bounds = self.reach * self.of.norms + self.of.sames
+        worth = np.flatnonzero(bounds >= edge)
+        worth = worth[np.argsort(-bounds[worth], kind="stable")]
+        size = FIRST_BLOCKS
+        while len(worth) and bounds[worth[0]] >= edge:
+            others = self.of.order.reshape(-1, BLOCK)[worth[:size]].ravel()
+            worth, size = worth[size:], size * 4
+            others = others[(others >= 0) & ~met.take(others)]
+            others = others[self.reach * self.of.norm.take(others) + self.of.same.take(others) >= edge]
+            others = others[passes(others)]
+            found = np.concatenate([found, others])
+            scores = np.concatenate([scores, self.of.same.take(others) + self._products(others)])
+            if len(scores) > k:
+                edge = max(edge, _below(np.partition(scores, len(scores) - k)[len(scores) - k]))
+        return found, scores + self.constant
+
+    def _of_these(
+        self, rows: NDArray[np.int64], said: NDArray[np.float64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+        """Those of `rows` that can be among the k best, their scores but for the constant, and what the k-th reaches at least."""
+        known = said + self.of.same.take(rows)
+        edge = -np.inf
+        if len(rows) > k:
+            first = np.argpartition(known, len(rows) - k)[len(rows) - k :]
+            edge = _below((known[first] + self._products(rows[first])).min())
+            close = np.flatnonzero(known + self.reach * self.of.norm.take(rows) >= edge)
+            rows, known = rows[close], known[close]
+        return rows, known + self._products(rows), edge
+
+    def _products(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.of.vectors.take(rows, axis=0) @ self.query
         return found
 
-    def values(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """See Rest."""
-        near: NDArray[np.float64] = (self.of.vectors[rows] @ self.query).astype(np.float64)
-        return near + self.constant
 
-    @cached_property
-    def _all(self) -> Dense:
-        return Dense(self.of.vectors @ self.query, None)
+def _below(value: float) -> float:
+    """A little less, for the rounding of inner products."""
+    return float(value) - 1e-4 * (1 + abs(float(value)))
 
 
 def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:

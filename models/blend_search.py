@@ -8,96 +8,31 @@ say (see models.blend_rest.standardised). What comes out is what `top_k` of the 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, Self, cast, runtime_checkable
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blend_rest import Alike, Dense, Rest, Vectors, standardised
-from models.recommender import Mask, Ranked, Recommender, UserBatch, VectorRecommender, ragged_top_k
+from models.blend_reasons import named, share_of_places
+from models.blend_rest import Alike, Dense, Near, Passes, Rest, Vectors, standardised
+from models.blend_terms import (
+    Asked,
+    Folded,
+    FoldingRecommender,
+    ImpersonalRecommender,
+    SparseRecommender,
+    Terms,
+)
+from models.recommender import Mask, Ranked, UserBatch, VectorRecommender, ragged_top_k
 
 FIRST_LOOK = 256  # of the impersonal order, where a filter leaves most of it
 
-Passes = Callable[[NDArray[np.int64]], Mask]  # which of these rows may be answered
+A_TERM = 8  # items for each term up to which looking at all of them costs less than following the terms
+
 _own = threading.local()
-
-
-class Terms(NamedTuple):
-    """m terms: `columns` (m,) int32, the items spoken of, one met several times, and `values` (m,) float32, what is said of each.
-
-    They stand in the order of the h interactions that say it, `items` (h,) int32, each with as many as `sizes` (h,) has.
-    """
-
-    columns: NDArray[np.int32]
-    values: NDArray[np.float32]
-    items: NDArray[np.int32]
-    sizes: NDArray[np.int64]
-
-
-@runtime_checkable
-class SparseRecommender(Recommender, Protocol):
-    """A recommender that says something of few items for each user, what the history leads to, and never speaks against one."""
-
-    def terms(self, users: UserBatch) -> Terms:
-        """What is said, for a batch of one. The sum over an item's terms is its score where it is above 0; of all others
-        nothing is said."""
-
-
-@runtime_checkable
-class ImpersonalRecommender(Recommender, Protocol):
-    """A recommender whose scores are the same for everyone."""
-
-    def ranking(self) -> NDArray[np.float32]:
-        """(n_items,) float32: the scores, -inf where it does not speak."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A member, asked and answering in the rows of the blend. `own` (n,) int32 is its row of each item of the blend, -1 for
-    none, `back` (its n_items,) int32 the blend's row of each of its own."""
-
-    model: Recommender
-    weight: float
-    own: NDArray[np.int32]
-    back: NDArray[np.int32]
-
-    @cached_property
-    def alike(self) -> bool:
-        """Whether the rows are the same."""
-        return np.array_equal(self.own, np.arange(len(self.own))) and len(self.own) == len(self.back)
-
-    def users(self, users: UserBatch) -> UserBatch:
-        """The users as the member knows them."""
-        if self.alike:
-            return users
-        items = self.own[users.items]
-        mapped = UserBatch(users.rows, users.indptr, items, users.times_s, users.weights, users.now_s)
-        return mapped if (items >= 0).all() else mapped.where(items >= 0)
-
-    def scores(self, users: UserBatch) -> NDArray[np.float32]:
-        """(B, n) float32: its scores, -inf for items that it does not know."""
-        scores = self.model.scores(self.users(users))
-        if len(self.back) == len(self.own):
-            return scores
-        spread = np.full((len(users), len(self.own)), -np.inf, np.float32)
-        spread[:, self.back] = scores
-        return spread
-
-    def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int) -> NDArray[np.int32]:
-        """See models.recommender.Recommender."""
-        asked = np.where(item_ix >= 0, self.own[np.maximum(item_ix, 0)], -1).astype(np.int32)
-        named = self.model.because(self.users(users), asked, limit)
-        return np.where(named >= 0, self.back[np.maximum(named, 0)], -1).astype(np.int32)
-
-    def terms(self, users: UserBatch) -> Terms:
-        """See SparseRecommender."""
-        said = cast(SparseRecommender, self.model).terms(self.users(users))
-        columns, values, items, sizes = said
-        return said if self.alike else Terms(self.back[columns], values, self.back[items], sizes)
 
 
 @dataclass(frozen=True)
@@ -144,53 +79,64 @@ class Search:
         size = len(self.same) if self.trained is None else int(np.count_nonzero(self.trained))
         if len(touched) >= size:
             return None
-        score, spoken, at, constant = np.zeros(len(touched)), np.zeros(len(touched), bool), 0, 0.0
-        for part, (columns, values, _, _) in zip(self.parts, said.terms, strict=True):
-            slot = said.slot[at : at + len(columns)]
-            total = np.bincount(slot, values, len(touched)).astype(np.float64, copy=False)
-            at += len(columns)
-            positive = total > 0
-            total *= positive
-            mean, deviation = self._moments(total, touched, size)
-            score += total * (part.weight / deviation)
-            constant -= part.weight * mean / deviation
-            spoken |= positive
-        known = np.flatnonzero(spoken)
-        known = known[passes(touched[known])]
-        rest = self._rest(users)
-        others = self._others(said, spoken, k, passes, rest)
-        rows = np.concatenate([touched[known], others])
-        scores = np.concatenate([score[known] + rest.values(touched[known]), rest.values(others)]) + constant
-        if len(rows) > 4 * k:
+        score, spoken, constant = self._parts(said, size)
+        known = np.flatnonzero(spoken & passes(touched))
+        rows, score = touched.take(known), score.take(known)
+        rest, met = self._rest(users, said), _room(len(self.same), len(self.parts)).met
+        met[touched] = spoken
+        try:
+            if isinstance(rest, Near):
+                rows, scores = rest.top(rows, score, k, passes, met)
+            else:
+                others = _others(met, k, passes, rest)
+                scores = np.concatenate([score + rest.values(rows), rest.values(others)])
+                rows = np.concatenate([rows, others])
+        finally:
+            met[touched] = False
+        scores += constant
+        if len(rows) > 2 * k:
             rows, scores = _upper(rows, scores, k)
         return ragged_top_k(np.zeros(len(rows), np.int64), rows.astype(np.int32), scores.astype(np.float32), 1, k)
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int) -> NDArray[np.int32]:
         """As Blend.because, for a batch of one: (k, limit) int32 for items (k,)."""
-        votes: list[dict[int, float]] = [defaultdict(float) for _ in item_ix]
-        said, at = self._said(users), 0
-        asked = said.asked(item_ix, len(self.same))
-        for part, terms in zip(self.parts, said.terms, strict=True):
-            own, at = asked[at : at + len(terms.columns)], at + len(terms.columns)
-            if part.weight > 0:
-                for slot, shares in _shares(terms, own).items():
-                    for place, item in enumerate(_strongest(shares, limit)):
-                        votes[slot][item] += part.weight / (1 + place)
+        said, history = self._said(users), np.unique(users.items)
+        place = _room(len(self.same), len(self.parts)).asked
+        known = np.flatnonzero(item_ix >= 0)
+        place[item_ix[known]] = known
+        shares = [share_of_places(terms, place, len(item_ix), history) for terms in said.terms]
+        place[item_ix[known]] = -1
+        weights = [part.weight for part in self.parts]
+        spoken: list[tuple[float, NDArray[np.int32]]] = []
         for whole in self.wholes:
-            if whole.weight > 0:
-                why = whole.because(users, item_ix[None], limit)[0]
-                for slot, place in zip(*(at.tolist() for at in np.nonzero(why >= 0)), strict=True):
-                    votes[slot][int(why[slot, place])] += whole.weight / (1 + place)
-        named = [_strongest(votes_of, limit) for votes_of in votes]
-        padded = [items + [-1] * (limit - len(items)) for items in named]
-        return np.array(padded, np.int32).reshape(len(item_ix), limit)
+            if (folded := said.folded if whole is self.wholes[0] else None) is not None:
+                found = folded.shares(whole.known(item_ix))
+                shares.append(_by_item(found, whole.back[folded.items], history))
+                weights.append(whole.weight)
+            else:
+                spoken.append((whole.weight, whole.because(users, item_ix[None], limit)[0]))
+        return named(np.stack(shares), weights, spoken, history, limit)
 
-    def _rest(self, users: UserBatch) -> Rest:
+    def _parts(self, said: _Said, size: int) -> tuple[NDArray[np.float64], Mask, float]:
+        """What the parts say together of the items touched, (u,) and bool (u,): of which any does, and what of all others."""
+        own = np.maximum(said.totals, 0)
+        counted = np.full(len(own), float(size))
+        if self.trained is not None:
+            counted += np.count_nonzero((own > 0) & ~self.trained[said.touched], axis=1)
+        mean = own.sum(axis=1) / counted
+        square = np.einsum("ij,ij->i", own, own) / counted - mean * mean
+        factor = np.array([part.weight for part in self.parts]) / np.sqrt(np.where(square > 0, square, 1.0))
+        spoken: Mask = np.asarray((own > 0).any(axis=0))
+        return factor @ own, spoken, -float(factor @ mean)
+
+    def _rest(self, users: UserBatch, said: _Said) -> Rest | Near:
         """What is said to this user of every item by all but the parts."""
         if not self.wholes:
             return Alike(self.same, self.order)
         if self._vectors is not None and len(users.items):
             member = self.wholes[0]
+            if said.folded is not None:
+                return self._vectors.near(said.folded.vector, member.weight)
             encoded = cast(VectorRecommender, member.model).encode(member.users(users))
             return self._vectors.near(encoded[0], member.weight)
         same, speaks = self.same.astype(np.float32), np.zeros(len(self.same), dtype=bool)
@@ -202,121 +148,118 @@ class Search:
         return Dense(same, None if speaks.all() else speaks)
 
     @cached_property
+    def _folds(self) -> FoldingRecommender | None:
+        """The first of the wholes, where it folds a history in."""
+        model = self.wholes[0].model if self.wholes else None
+        return model if isinstance(model, FoldingRecommender) else None
+
+    @cached_property
     def _vectors(self) -> Vectors | None:
         """Of the whole, where there is one, it has vectors, and speaks of every item."""
         if len(self.wholes) != 1 or self.trained is not None:
             return None
-        model, back = self.wholes[0].model, self.wholes[0].back
-        if not isinstance(model, VectorRecommender) or len(back) != len(self.same):
+        whole = self.wholes[0]
+        if not isinstance(whole.model, VectorRecommender) or len(whole.back) != len(self.same):
             return None
-        found = model.item_vectors()
-        vectors = np.empty_like(found)
-        vectors[back] = found
-        return Vectors.of(vectors, self.same)
+        found = whole.model.item_vectors()
+        return Vectors.of(found if whole.alike else found[whole.own], self.same, whole.weight)
 
     def _said(self, users: UserBatch) -> _Said:
-        """What the parts say to a user; kept for the last one, who is asked about first for items, then for reasons."""
+        """What the members say to a user; kept for the last one, who is asked about first for items, then for reasons."""
         kept: tuple[Search, UserBatch, _Said] | None = getattr(_own, "said", None)
         if kept is None or kept[0] is not self or kept[1] is not users:
             terms = [part.terms(users) for part in self.parts]
-            columns = np.concatenate([one.columns for one in terms], dtype=np.int64)
-            kept = _own.said = (self, users, _Said(terms, *_distinct(columns, len(self.same))))
+            folded = None
+            if self._folds is not None:
+                own = self.wholes[0].users(users)
+                folded = self._folds.fold(own) if len(own.items) else None
+            kept = _own.said = (self, users, _Said(terms, *_summed(terms, len(self.same)), folded))
         return kept[2]
-
-    def _moments(self, said: NDArray[np.float64], touched: NDArray[np.int64], size: int) -> tuple[float, float]:
-        """Mean and deviation of a member's scores: `said` of the items `touched`, 0 of all others."""
-        counted = size if self.trained is None else size + np.count_nonzero((said > 0) & ~self.trained[touched])
-        mean = float(said.sum()) / counted
-        square = float(said @ said) / counted - mean * mean
-        return mean, square**0.5 if square > 0 else 1.0
-
-    def _others(self, said: _Said, spoken: Mask, k: int, passes: Passes, rest: Rest) -> NDArray[np.int64]:
-        """The first k of the rest that pass and are none of those that the history leads to."""
-        found: list[NDArray[np.int64]] = []
-        have, seen, size = 0, 0, max(4 * k, FIRST_LOOK)
-        while have < k:
-            rows = rest.best(size)[seen:]
-            if len(rows) == 0:
-                break
-            seen += len(rows)
-            rows = rows[passes(rows)]
-            slot = said.slots(rows, len(self.same))
-            if len(said.touched):
-                rows = rows[(slot < 0) | ~spoken[slot]]
-            found.append(rows)
-            have, size = have + len(rows), size * 5
-        return np.concatenate([*found, np.zeros(0, np.int64)])[:k]
 
 
 @dataclass(frozen=True)
 class _Said:
-    """What all parts say to one user: their `terms`, the distinct items `touched` (u,) of these, and for each term, part after
-    part, which of them it speaks of, `slot` (m,)."""
+    """What is said to one user: the `terms` of each part, the distinct items `touched` (u,) of these, what each part says of
+    them in all, `totals` (parts, u), and the user as the first of the wholes has folded them in, where it does."""
 
     terms: list[Terms]
     touched: NDArray[np.int64]
-    slot: NDArray[np.int64]
-
-    def slots(self, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-        """Where these rows of n are among those touched, -1 for what is not."""
-        if len(self.touched) == 0:
-            return np.full(len(rows), -1)
-        place = _places(n)
-        if getattr(_own, "placed", None) is not self:
-            place[self.touched] = np.arange(len(self.touched))
-            _own.placed = self
-        slot = np.minimum(place.take(rows), len(self.touched) - 1)
-        return np.where(self.touched[slot] == rows, slot, -1)
-
-    def asked(self, item_ix: NDArray[np.int32], n: int) -> NDArray[np.int64]:
-        """(m,): for each term, where in `item_ix` (k,), rows of n or -1, the item is that it speaks of; -1 for no place there."""
-        place = np.flatnonzero(item_ix >= 0)
-        slot = self.slots(item_ix[place].astype(np.int64), n)
-        wanted = np.full(len(self.touched), -1)
-        wanted[slot[slot >= 0]] = place[slot >= 0]
-        return wanted.take(self.slot)
+    totals: NDArray[np.float64]
+    folded: Folded | None
 
 
-def _shares(terms: Terms, asked: NDArray[np.int64]) -> dict[int, dict[int, float]]:
-    """By place asked about: what each item of the history says for the item there. `asked` (m,) has the place of each term."""
-    hits = np.flatnonzero(asked >= 0)
-    hits = hits[terms.values[hits] > 0]
-    owner = np.searchsorted(np.cumsum(terms.sizes), hits, side="right")
-    shares: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
-    for at, item, value in zip(
-        asked[hits].tolist(), terms.items[owner].tolist(), terms.values[hits].tolist(), strict=True
-    ):
-        shares[at][item] += value
-    return shares
+@dataclass(frozen=True)
+class _Room:
+    """Room to work in, (n,) or longer: one thread's own, kept from one request to the next, and left as it is found.
+
+    `place` holds anything, `totals` (parts, n) 0, `asked` -1, and `met` False.
+    """
+
+    place: NDArray[np.int64]
+    totals: NDArray[np.float32]
+    asked: NDArray[np.int32]
+    met: Mask
 
 
-def _strongest(shares: Mapping[int, float], limit: int) -> list[int]:
-    """The items with the largest shares, of equal ones those of lower row."""
-    if len(shares) <= 1:
-        return list(shares)[:limit]
-    return sorted(shares, key=lambda item: (-shares[item], item))[:limit]
+def _room(n: int, parts: int) -> _Room:
+    kept: _Room | None = getattr(_own, "room", None)
+    if kept is None or kept.totals.shape != (parts, n):
+        totals = np.zeros((parts, n), np.float32)
+        kept = _own.room = _Room(np.zeros(n, np.int64), totals, np.full(n, -1, np.int32), np.zeros(n, bool))
+    return kept
 
 
-def _distinct(columns: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct ones of `columns` (m,), all below n, in no order, and which of them each is: (u,) and (m,).
+def _summed(terms: Sequence[Terms], n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The distinct items of terms, (u,), and the sums of the terms of each part, (parts, u)."""
+    room = _room(n, len(terms))
+    _own.room = None  # what fails on the way is to leave nothing behind
+    for one, total in zip(terms, room.totals, strict=True):
+        one.add_to(total)
+    few = n > A_TERM * sum(len(one.columns) for one in terms)
+    touched: NDArray[np.int64] = _distinct(terms, room.place) if few else np.flatnonzero(room.totals.any(axis=0))
+    found = room.totals.take(touched, axis=1).astype(np.float64)
+    if few:
+        room.totals[:, touched] = 0
+    else:
+        room.totals[:] = 0
+    _own.room = room
+    return touched, found
+
+
+def _distinct(terms: Sequence[Terms], place: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(u,): the distinct items of terms, in no order.
 
     Without sorting: every one writes where it stands into its place, and who finds himself there afterwards stays. With the
     machine's own integers throughout: numpy takes twice as long with any other index.
     """
-    _own.placed = None
-    place, stand = _places(n), np.arange(len(columns))
+    columns = np.concatenate([one.columns for one in terms], dtype=np.int64)
+    stand = np.arange(len(columns))
     place[columns] = stand
-    distinct = columns[place.take(columns) == stand]
-    place[distinct] = np.arange(len(distinct))
-    return distinct, place.take(columns)
+    return columns.compress(place.take(columns) == stand)
 
 
-def _places(n: int) -> NDArray[np.int64]:
-    """(n,) or longer, non-negative: room to work in, this thread's own, kept from one request to the next."""
-    kept: NDArray[np.int64] = getattr(_own, "places", np.zeros(0, np.int64))
-    if len(kept) < n:
-        kept = _own.places = np.zeros(n, np.int64)
-    return kept
+def _others(met: Mask, k: int, passes: Passes, rest: Rest) -> NDArray[np.int64]:
+    """The first k of the rest that pass and are not met already."""
+    found: list[NDArray[np.int64]] = []
+    have, seen, size = 0, 0, max(4 * k, FIRST_LOOK)
+    while have < k:
+        rows = rest.best(size)[seen:]
+        if len(rows) == 0:
+            break
+        seen += len(rows)
+        rows = rows[passes(rows)]
+        rows = rows[~met[rows]]
+        found.append(rows)
+        have, size = have + len(rows), size * 5
+    return np.concatenate([*found, np.zeros(0, np.int64)])[:k]
+
+
+def _by_item(shares: NDArray[np.float32], items: NDArray[np.int32], history: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Shares (k, h) of interactions with `items` (h,) as those of the distinct items `history` (H,): (k, H)."""
+    k, wide = len(shares), len(history)
+    column = np.arange(k)[:, None] * wide + np.searchsorted(history, items)
+    found: NDArray[np.float64] = np.bincount(column.ravel(), shares.ravel(), k * wide).astype(np.float64, copy=False)
+    return found.reshape(k, wide)
 
 
 def _upper(

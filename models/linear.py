@@ -23,7 +23,7 @@ from scipy import linalg, sparse
 
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
-from models.blend_search import Terms
+from models.blend_terms import Terms
 from models.item_text import Texts, texts_of, tfidf
 from models.neighbours import ARRAYS, Neighbours, strongest
 from models.recommender import Mask, Ranked, UserBatch, load_model, positives_to_learn_from, save_model
@@ -100,7 +100,7 @@ class Linear:
         return self.neighbours.recommend(users, k, exclude)
 
     def terms(self, users: UserBatch) -> Terms:
-        """See models.blend_search.SparseRecommender."""
+        """See models.blend_terms.SparseRecommender."""
         return self.neighbours.terms(users)
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.errors import ArtifactCorrupt
-from models.blend_search import Terms
+from models.blend_terms import Terms, row_terms
 from models.recommender import Mask, Ranked, UserBatch, check_shape, ragged_top_k, strongest_terms
 
-NOTHING = np.zeros(0, np.int32), np.zeros(0, np.float32)
 ARRAYS = ("indptr", "indices", "data")
 
 
@@ -40,7 +39,7 @@ class Neighbours:
         return _ranked(self._reached(users), k, exclude)
 
     def terms(self, users: UserBatch) -> Terms:
-        """See models.blend_search.SparseRecommender."""
+        """See models.blend_terms.SparseRecommender."""
         read = users.newest(self.history)
         return row_terms(self.weights, read.items, counts(read, self.recency))
 
@@ -85,16 +84,6 @@ class Neighbours:
 
     def _reached(self, users: UserBatch) -> sparse.csr_matrix:
         return history_matrix(users, self.weights.shape[0], self.history, self.recency) @ self.weights
-
-
-def row_terms(matrix: sparse.csr_matrix, items: NDArray[np.int32], weights: NDArray[np.float32]) -> Terms:
-    """The rows of a csr matrix for `items` (h,), each times its weight (h,)."""
-    starts, ends = matrix.indptr[items], matrix.indptr[items + 1]
-    spans = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    columns = np.concatenate([NOTHING[0], *(matrix.indices[span] for span in spans)])
-    values = np.concatenate([NOTHING[1], *(matrix.data[span] for span in spans)])
-    sizes = (ends - starts).astype(np.int64)
-    return Terms(columns, values * np.repeat(weights, sizes), items, sizes)
 
 
 def counts(read: UserBatch, recency: float) -> NDArray[np.float32]:

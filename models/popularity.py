@@ -92,6 +92,6 @@ class Popularity:
         return cls(saved.config_as(PopularityConfig), saved.item_ids, saved.trained_until_s, popular, trending)
 
     def ranking(self) -> NDArray[np.float32]:
-        """See models.blend_search.ImpersonalRecommender."""
+        """See models.blend_terms.ImpersonalRecommender."""
         counts = self.trending if self.config.ranking == "trending" else self.popular
         return np.where(counts > 0, counts, -np.inf).astype(np.float32)

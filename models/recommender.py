@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
@@ -15,14 +14,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from core.errors import ArtifactCorrupt, Conflict
+from core.lazy import lazy
 from core.progress import Reporter
 from features.interactions import Interactions
+from models.shared_ids import shared_ids
 
 ConfigT = TypeVar("ConfigT")
 History = tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32]]
 Mask = NDArray[np.bool_]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
-
 COLUMNS_A_BLOCK = 32
 INTEGERS = frozenset({"indptr", "indices", "n_items"})  # arrays of a saved model; all others hold floats
 
@@ -68,6 +68,16 @@ class UserBatch:
         return cls(known, indptr, items[order], times[order], weights[order], now)
 
     @classmethod
+    def of_one(cls, history: History, now_s: float) -> Self:
+        """As `from_histories`, of one user never trained on, whose history is oldest first and known to the model."""
+        items, times, weights = history
+        if (weights <= 0).any():
+            kept = weights > 0
+            items, times, weights = items[kept], times[kept], weights[kept]
+        indptr, now = np.array([0, len(items)], np.int64), np.array([now_s], np.float64)
+        return cls(np.full(1, -1, np.int32), indptr, items, times, weights, now)
+
+    @classmethod
     def from_sequences(cls, data: Interactions) -> Self:
         """Every user of `data` with the whole positive history, asked at the time of its newest interaction."""
         kept = data.positives()
@@ -89,14 +99,16 @@ class UserBatch:
             self.times_s[low:high], self.weights[low:high], self.now_s[part],
         )  # fmt: skip
 
-    @cached_property
+    @lazy
     def owner(self) -> NDArray[np.int64]:
         """(m,) int64: whose interaction each is, as a position in the batch."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
 
-    @cached_property
+    @lazy
     def age(self) -> NDArray[np.int64]:
         """(m,) int64: how many interactions of the same user are newer; the newest has age 0."""
+        if len(self) == 1:
+            return np.arange(len(self.items) - 1, -1, -1)
         return self.indptr[1:][self.owner] - 1 - np.arange(len(self.items))
 
     def where(self, mask: Mask) -> UserBatch:
@@ -278,7 +290,7 @@ def positives_to_learn_from(data: Interactions) -> Interactions:
 def save_model(folder: Path, model: Recommender, arrays: dict[str, NDArray[Any]]) -> None:
     """Write model.json (name, config, trained_until_s), items.json (ids by row) and arrays.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"name": model.name, "config": msgspec.to_builtins(model.config), "trained_until_s": model.trained_until_s}
+    about = _About(model.name, msgspec.to_builtins(model.config), model.trained_until_s)
     (folder / "model.json").write_bytes(msgspec.json.encode(about))
     (folder / "items.json").write_bytes(msgspec.json.encode(model.item_ids.tolist()))
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "arrays.safetensors")
@@ -304,7 +316,7 @@ def load_model(folder: Path, name: str, arrays: Sequence[str]) -> Saved:
     """Read what `save_model` wrote. Raises ArtifactCorrupt, naming the file, when anything is missing or malformed."""
     try:
         about = msgspec.json.decode((folder / "model.json").read_bytes(), type=_About)
-        ids = msgspec.json.decode((folder / "items.json").read_bytes(), type=list[str])
+        ids = shared_ids((folder / "items.json").read_bytes())
         found = load_file(folder / "arrays.safetensors")
     except (OSError, msgspec.MsgspecError, SafetensorError, RecursionError, ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"{folder}: {error}; train and publish the model again") from error
@@ -312,12 +324,9 @@ def load_model(folder: Path, name: str, arrays: Sequence[str]) -> Saved:
         raise ArtifactCorrupt(f"{folder} holds a model named {about.name!r}, not {name!r}")
     if missing := sorted(set(arrays) - found.keys()):
         raise ArtifactCorrupt(f"{folder}/arrays.safetensors lacks {missing}; train and publish the model again")
-    if len(set(ids)) < len(ids):
-        raise ArtifactCorrupt(f"{folder}/items.json names an item twice; train and publish the model again")
-    for array_name, array in found.items():
-        if array.dtype.kind != ("i" if array_name in INTEGERS else "f"):
-            raise ArtifactCorrupt(f"{folder}: {array_name} holds {array.dtype}; train and publish the model again")
-    return Saved(about.config, about.trained_until_s, np.array(ids, dtype=np.object_), found)
+    if other := [one for one, array in found.items() if array.dtype.kind != ("i" if one in INTEGERS else "f")]:
+        raise ArtifactCorrupt(f"{folder}: {other[0]} holds {found[other[0]].dtype}; train and publish the model again")
+    return Saved(about.config, about.trained_until_s, ids, found)
 
 
 def check_shape(folder: Path, array: NDArray[Any], *shape: int | None) -> None:

@@ -17,7 +17,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
-from models.blend_search import Terms
+from models.blend_terms import Terms
 from models.recommender import (
     Mask,
     Ranked,
@@ -86,9 +86,10 @@ class Repeat:
         return ragged_top_k(row, column, chance, len(users), k)
 
     def terms(self, users: UserBatch) -> Terms:
-        """See models.blend_search.SparseRecommender."""
+        """See models.blend_terms.SparseRecommender."""
         read = users.newest(self.config.history)
-        return Terms(read.items, self.chance[read.age], read.items, np.ones(len(read.items), np.int64))
+        one_each = np.arange(len(read.items) + 1, dtype=np.int32)
+        return Terms(read.items, np.ones(len(read.items), np.float32), read.items, self.chance[read.age], one_each)
 
     def with_items(self, item_ids: NDArray[np.object_]) -> Self:
         """What one had may come again also where nobody had it in training."""

@@ -51,7 +51,9 @@ class Rarity:
         buckets = np.fromiter(counts, np.int32, len(counts))
         often = np.fromiter((1 + math.log(count) for count in counts.values()), np.float32, len(counts))
         weights = often * self.idf[buckets]
-        kept = np.argsort(-weights, kind="stable")[:MOST_WORDS]
+        kept = (
+            np.arange(len(weights)) if len(weights) <= MOST_WORDS else np.argsort(-weights, kind="stable")[:MOST_WORDS]
+        )
         kept = np.sort(kept[weights[kept] > 0])
         return unit(buckets[kept], weights[kept])
 
@@ -60,12 +62,14 @@ def unit(buckets: NDArray[np.int32], weights: NDArray[np.float32]) -> TextVector
     """The vector with these entries, those of one bucket added up, scaled to length 1; empty where there is nothing."""
     if len(buckets) == 0:
         return buckets, weights
-    order = np.argsort(buckets, kind="stable")
-    ascending = buckets[order]
-    first = np.flatnonzero(np.diff(ascending, prepend=-1))
-    total = np.add.reduceat(weights[order], first)
+    order = buckets.argsort(kind="stable")
+    ascending = buckets.take(order)
+    new = np.ones(len(order), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
+    first = new.nonzero()[0]
+    total = np.add.reduceat(weights.take(order), first)
     length = math.sqrt(float(total @ total))
-    return ascending[first], (total / (length or 1.0)).astype(np.float32)
+    return ascending.take(first), (total / (length or 1.0)).astype(np.float32, copy=False)
 
 
 def mean(vectors: Sequence[TextVector], weights: Sequence[float]) -> TextVector:

@@ -18,8 +18,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter
 from features.interactions import Interactions
-from models.blend_search import Terms
-from models.neighbours import row_terms
+from models.blend_terms import Terms, row_terms
 from models.recommender import (
     Mask,
     Ranked,
@@ -101,7 +100,7 @@ class Transitions:
         return _ranked(self._reached(users), k, exclude)
 
     def terms(self, users: UserBatch) -> Terms:
-        """See models.blend_search.SparseRecommender."""
+        """See models.blend_terms.SparseRecommender."""
         read = users.newest(self.config.history)
         return row_terms(self.next_items, read.items, self._weight(read))
 

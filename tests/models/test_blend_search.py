@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.progress import Silent
 from features.interactions import Interactions
 from models.blend import Blend, BlendConfig, Member, fit_members
-from models.blend_search import SparseRecommender
+from models.blend_terms import SparseRecommender
 from models.linear import Linear, LinearConfig
 from models.recommender import UserBatch, top_k
 from models.repeat import Repeat
@@ -92,9 +92,10 @@ def test_the_terms_of_a_member_add_up_to_its_scores(model):
     assert isinstance(model, SparseRecommender)
     users = one([3, 9, 3, 17], len(model.item_ids))
     said = model.terms(users)
-    assert len(said.columns) == len(said.values) == said.sizes.sum()
-    assert len(said.items) == len(said.sizes)
-    total = np.bincount(said.columns, said.values, len(model.item_ids))
+    assert len(said.columns) == len(said.values) == said.indptr[-1]
+    assert len(said.items) == len(said.weights) == len(said.indptr) - 1
+    total = np.zeros(len(model.item_ids), np.float32)
+    said.add_to(total)
     assert np.allclose(np.where(total > 0, total, -np.inf), model.scores(users)[0], atol=1e-6)
 
 
