@@ -99,6 +99,7 @@ def make(settings: Settings, store: Store, n_items: int, reporter: Reporter, nam
     if done.exists():
         return
     n_users = max(STORED_USERS, n_items // 10)
+    shutil.rmtree(settings.home / "artifacts", ignore_errors=True)  # of a making that was broken off
     made = habits(n_items, n_users)
     _fill(store, made, n_items, reporter)
     _train(settings, store, made, n_items, reporter, names)

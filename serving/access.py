@@ -12,9 +12,9 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from litestar.connection import ASGIConnection
+from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
 from core.errors import DatabaseUnavailable, Forbidden, InvalidRequest, RateLimited, Unauthorized
@@ -27,6 +27,9 @@ TRUSTED_S = 300.0  # how long a key that was good is believed while Postgres is 
 BUDGET_S = 1.0  # a slower Postgres counts as away
 KEPT_KEYS = 10_000
 KEY = re.compile(r"hw_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
+KEY_STATE = "key"  # where a request carries the key that it was let in with
+NOBODY = "anyone (no key asked)"
+PROVIDED = frozenset({"service", "data", "who"})  # what routes are given that is no parameter of the request
 
 
 class Default(NamedTuple):
@@ -46,8 +49,8 @@ class Access:
         self._checking: dict[bytes, asyncio.Future[Key | None]] = {}
         self._due: dict[str, float] = {}  # by key id: when its bucket would be full again
 
-    async def admit(self, given: str, scope: str | None, pool: ThreadPoolExecutor) -> None:
-        """Return when the key opens `scope` (None: only admin does) and its limit allows one more request.
+    async def admit(self, given: str, scope: str | None, pool: ThreadPoolExecutor) -> Key:
+        """The key, when it opens `scope` (None: only admin does) and its limit allows one more request.
 
         Raises Unauthorized, Forbidden, RateLimited, and DatabaseUnavailable when what the key is cannot be known.
         """
@@ -65,6 +68,7 @@ class Access:
         if wait_s > 0:
             RATE_LIMITED.labels(key.key_id).inc()
             raise RateLimited(f"API key {key.key_id} sends more than its limit of requests", math.ceil(wait_s))
+        return key
 
     async def _find(self, given: str, digest: bytes, pool: ThreadPoolExecutor) -> Key | None:
         """Ask Postgres, once for all requests that wait for the same; while it is away, believe the last answer a while."""
@@ -114,17 +118,27 @@ class Access:
 async def guard(connection: ASGIConnection, handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """Deny unless the route is public, no keys are required, or the key has the route's scope and is within its limit.
 
-    Raises Unauthorized, Forbidden, RateLimited, and InvalidRequest for a query parameter that the route does not have.
+    Raises Unauthorized, Forbidden, RateLimited, and InvalidRequest for a query parameter that the route does not have, or that
+    is there twice.
     """
     scope = handler.opt.get("scope")
     if scope != PUBLIC:
         service = connection.app.state.service
         if service.access.required:
-            await service.access.admit(_key(connection), scope, service.threads.database)
+            key = await service.access.admit(_key(connection), scope, service.threads.database.threads)
+            connection.scope["state"][KEY_STATE] = key
         else:
             _refuse_other_sites(connection)
     if connection.scope.get("query_string"):
         _refuse_unknown_parameters(connection, handler)
+
+
+def who_asks(request: Request[Any, Any, Any]) -> str:
+    """Who is at work, for what is kept of it: the name of the request's key, its id where it has none; never the key."""
+    key: Key | None = request.scope["state"].get(KEY_STATE)
+    if key is None:
+        return NOBODY
+    return key.label.strip() or f"key {key.key_id}"
 
 
 def _key(connection: ASGIConnection) -> str:  # type: ignore[type-arg]
@@ -153,16 +167,20 @@ def _refuse_other_sites(connection: ASGIConnection) -> None:  # type: ignore[typ
 
 
 def _refuse_unknown_parameters(connection: ASGIConnection, handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
-    """A parameter that would be ignored is refused: the caller believes that it filters."""
+    """What would be ignored, a parameter or all but one value of it, is refused: the caller believes that it filters."""
     if not connection.scope["path"].startswith("/v1/"):
         return
     known = _parameters(handler)
-    for name in connection.query_params:
+    given: set[str] = set()
+    for name, _ in connection.query_params.multi_items():
         if name not in known:
             names = ", ".join(sorted(known - connection.path_params.keys())) or "none"
             raise InvalidRequest(f"{name[:80]}: this route has no such parameter; it takes {names}")
+        if name in given:
+            raise InvalidRequest(f"{name}: given more than once, and only one value can count; give it once")
+        given.add(name)
 
 
 @lru_cache(maxsize=256)
 def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
-    return frozenset(handler.parsed_fn_signature.parameters) - {"service", "data"}
+    return frozenset(handler.parsed_fn_signature.parameters) - PROVIDED

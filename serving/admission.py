@@ -7,6 +7,7 @@ takes seconds) does not hold up the others; health and metrics are always answer
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
@@ -23,7 +24,10 @@ LISTS = frozenset({"recommendations", "rank", "similar", "popular", "trending", 
 RUNNING = {"events": 16, "records": 12, "texts": 1}  # of those that wait for the broker, Postgres, the text model
 WAITING_TEXTS = 4
 SMOOTHING = 0.1  # how much the newest turn says about the pace
+SURE_SHARE = 0.5  # of the longest wait: who is told to wait is to be answered, also where the pace slackens
 RESERVED_FILES = 128  # for what a server opens besides its clients' connections
+REFUSE_AFTER_S = 0.02  # whoever asks again at once is not to keep the server busy with refusing
+REFUSE_EVERY_S = 0.004  # all that are due by then go out together
 
 
 def kind_of(method: str, path: str) -> str | None:
@@ -70,7 +74,7 @@ class Gate:
     @property
     def _worth_waiting(self) -> bool:
         """Whether there is a place in line from which the turn would come in time, at the pace at which turns come now."""
-        return self._waiting < self._places and (self._waiting + 1) * self._pace_s <= self.wait_s
+        return self._waiting < self._places and (self._waiting + 1) * self._pace_s <= SURE_SHARE * self.wait_s
 
     def enter(self) -> bool:
         """Take a free place; False when there is none, or others wait for it."""
@@ -94,9 +98,9 @@ class Gate:
             one.left = True
             self._waiting -= 1
 
-    def refuse(self) -> None:
-        """Count a request that is refused."""
-        self._refused.inc()
+    def refused(self, requests: int) -> None:
+        """Count requests that are refused."""
+        self._refused.inc(requests)
 
     def leave(self) -> None:
         """A request has been answered: the first in line that is still wanted takes its place."""
@@ -115,11 +119,38 @@ class Gate:
         self._running -= 1
 
 
+class Refusals:
+    """Refusals of one gate, held back for REFUSE_AFTER_S. One timer and one count serve all that are due: one for each would cost
+    as much as the refusal."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._due: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def hold(self, refuse: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Call `refuse` when it is due."""
+        if not self._due:
+            loop.call_later(REFUSE_AFTER_S, self._send, loop)
+        self._due.append((loop.time() + REFUSE_AFTER_S, refuse))
+
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
+        due, until_s = self._due, loop.time() + REFUSE_EVERY_S / 2
+        ready = []
+        while due and due[0][0] <= until_s:
+            ready.append(due.popleft()[1])
+        if due:
+            loop.call_later(max(REFUSE_EVERY_S, due[0][0] - loop.time()), self._send, loop)
+        self._gate.refused(len(ready))
+        for refuse in ready:
+            refuse()
+
+
 class Door:
     """What the connections of one server share. `draining`: every answer is its connection's last, and readiness is over."""
 
     def __init__(self, settings: Settings) -> None:
         self.gates = gates(settings)
+        self.refusals = {kind: Refusals(gate) for kind, gate in self.gates.items()}
         self.max_connections = min(settings.max_connections, _open_files() - RESERVED_FILES)
         self.draining = False
 
@@ -135,9 +166,9 @@ def gates(settings: Settings) -> Mapping[str, Gate]:
 
 
 def default_running() -> int:
-    """Two for each core, at least four: some wait for Postgres while others compute; more would only take turns."""
+    """Four for each core, at least eight: what waits for Postgres together is read together, and costs less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(4, 2 * cores)
+    return max(8, 4 * cores)
 
 
 def _open_files() -> int:

@@ -20,7 +20,7 @@ from core.registry import Registry
 from core.settings import Settings
 from core.store import Store
 from models.text.generator import TextGenerator
-from serving.access import PUBLIC, guard
+from serving.access import PUBLIC, guard, who_asks
 from serving.console import CONSOLE
 from serving.measure import measured
 from serving.problems import on_bug, on_deep_nesting, on_headwater_error, on_http_error
@@ -57,7 +57,10 @@ def create_app(
 
     app = Litestar(
         route_handlers=[API, *OPERATIONS, CONSOLE],
-        dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
+        dependencies={
+            "service": Provide(lambda: service, use_cache=True, sync_to_thread=False),
+            "who": Provide(who_asks, sync_to_thread=False),
+        },
         guards=[guard],
         middleware=[measured],
         exception_handlers={

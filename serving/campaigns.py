@@ -48,5 +48,5 @@ def pinned(held: list[tuple[int, int]], others: Candidates) -> Candidates:
     """
     for place, row in held:
         one = Candidates.of(PINNED, np.array([row], np.int32), np.ones(1, np.float32))
-        others = others.having(one, place) if len(others) else one
+        others = others.having(one, [place]) if len(others) else one
     return others

@@ -21,7 +21,6 @@ HEAD_S = 10.0  # for a first request's headers, from the connection's beginning,
 REQUEST_S = 60.0  # for a whole request, its body included
 UNREAD_S = 60.0  # for a client to take its answer
 HELD_BYTES = 1_000_000  # of a body that is waited for here; of a longer one the route takes the rest, or refuses
-REFUSE_AFTER_S = 0.03  # whoever asks again at once is not to keep the server busy with refusing
 
 
 def _problem(status: int, title: str, detail: str, code: str, *, close: bool) -> bytes:
@@ -82,7 +81,8 @@ class Connection(HttpToolsProtocol):
         """Whether this is a whole request for a list, nothing else is under way, and the server is full: then it is not even
         parsed, for under an overload most of the work would be refusing.
         """
-        if not self._door.gates["answers"].full or self._door.draining or self._reading == "body":
+        gate = self._door.gates["answers"]
+        if not gate.full or self._door.draining or self._reading == "body":
             return False
         begun = self._reading == "head" and self._head_bytes > 0
         if begun or (self.cycle is not None and not self.cycle.response_complete):
@@ -93,10 +93,8 @@ class Connection(HttpToolsProtocol):
             return False
         if kind_of("GET", line[4:].partition(b"?")[0].decode("latin-1")) != "answers":
             return False
-        self._unset_keepalive_if_required()
         self._refusing = b""
-        self._door.gates["answers"].refuse()
-        self.loop.call_later(REFUSE_AFTER_S, self._refuse_unread)
+        self._door.refusals["answers"].hold(self._refuse_unread, self.loop)
         return True
 
     def _refuse_unread(self) -> None:
@@ -108,11 +106,25 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         self._since = time.monotonic()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if self.timeout_keep_alive_task is None:
+            self._expire_after(self.timeout_keep_alive)
         if came:
             self.data_received(came)
         elif self._reading == "head":
             self._reading = None  # a first request has come
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what is idle. Refusals leave the timer as it is, which is cheaper than another one each time."""
+        idle_s = time.monotonic() - self._since
+        if self._refusing is not None:
+            self._expire_after(self.timeout_keep_alive)
+        elif idle_s < self.timeout_keep_alive:
+            self._expire_after(self.timeout_keep_alive - idle_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _expire_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -166,14 +178,13 @@ class Connection(HttpToolsProtocol):
             return
         one = gate.wait(lambda: self._run(cycle, app, gate))
         if one is None:
-            gate.refuse()
-            self.loop.call_later(REFUSE_AFTER_S, self._refuse, cycle)
+            self._door.refusals[gate.kind].hold(lambda: self._refuse(cycle), self.loop)
             return
 
         def late() -> None:
             if not one.left:
                 gate.give_up(one)
-                gate.refuse()
+                gate.refused(1)
                 self._refuse(cycle)
 
         self.loop.call_later(gate.wait_s, late)

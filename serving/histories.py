@@ -30,7 +30,9 @@ REMEMBERED_EVENTS = 500_000  # of all of them together: some 150 MB
 READ_AGAIN_S = 600.0
 REMEMBERED_S = 1200.0  # for when Postgres is away
 READERS = 8
-BATCHES = 2  # reads under way at once for requests: while Postgres works on one, the next is gathered
+BATCHES = 2  # reads under way at once for requests: while Postgres works on one, the next is gathered,
+TOGETHER = 8  # and sent when so many wait,
+LATE_S = 0.01  # or the one before is late: a read costs the same whether it asks for one user or for ten
 ERASED_EVERY_S = 2.0
 
 
@@ -102,10 +104,8 @@ class Histories:
             return self._last_known(user)
         found: asyncio.Future[Past] = asyncio.get_running_loop().create_future()
         self._waiting.append((user, found))
-        if len(self._batches) < BATCHES:
-            batch = asyncio.get_running_loop().create_task(self._read_waiting())
-            self._batches.add(batch)
-            batch.add_done_callback(self._batches.discard)
+        if not self._batches or len(self._waiting) >= TOGETHER:
+            self._begin()
         return await found
 
     def forget(self, user: str) -> None:
@@ -128,11 +128,24 @@ class Histories:
         """Stop the readers without waiting for those that hang."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _begin(self) -> None:
+        """Read for those who wait, if there are any, beside what is being read."""
+        if self._waiting and len(self._batches) < BATCHES:
+            batch = asyncio.get_running_loop().create_task(self._read_waiting())
+            self._batches.add(batch)
+            batch.add_done_callback(self._ended)
+
+    def _ended(self, batch: asyncio.Task[None]) -> None:
+        self._batches.discard(batch)
+        self._begin()  # for who came when it had looked for the last time
+
     async def _read_waiting(self) -> None:
         """Read for all who wait, until nobody does."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
+            late = asyncio.get_running_loop().call_later(LATE_S, self._begin)
             await self._settle(batch)
+            late.cancel()
 
     async def _settle(self, batch: Sequence[tuple[str, asyncio.Future[Past]]]) -> None:
         users = list(dict.fromkeys(user for user, _ in batch))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from ctypes import CDLL
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -87,7 +88,7 @@ class Served:
     def best(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
         """As `recommend`, but `allowed` is of the catalogue's rows. A blend looks at no more of it than it must."""
         if isinstance(self.model, Blend):
-            found, _ = self.model.best(users, k, lambda item_ix: allowed[self.rows[item_ix]])
+            found, _ = self.model.best(users, k, lambda item_ix: allowed.take(self.rows.take(item_ix)))
             best: Rows = self.rows[found[0][found[0] >= 0]]
             return best
         return self.recommend(users, k, allowed[self.rows])
@@ -109,7 +110,7 @@ class Served:
 
     def model_rows(self, view: View, rows: Rows) -> Rows:
         """The model's own rows of these catalogue rows, -1 for those it does not know."""
-        return self.items.rows([view.ids[row] for row in rows])
+        return self.items.rows([view.ids[row] for row in rows.tolist()])
 
 
 def _descending(counts: np.ndarray) -> np.ndarray:
@@ -125,10 +126,14 @@ class LiveModels:
         self._catalogue = catalogue
         self._refused: dict[str, int] = {}
         self._refreshing = Lock()
+        self._replaced = False  # something, since memory was given back last
         self.served: Mapping[str, Served] = MappingProxyType({})
 
     def refresh(self) -> None:
         """Load what the registry calls live and is not served yet. Raises DatabaseUnavailable."""
+        if self._replaced:  # a poll ago: requests that had the one before are done with it
+            self._replaced = False
+            _give_memory_back()
         try:
             self.take(self._registry.live())
         finally:
@@ -172,10 +177,18 @@ class LiveModels:
     def _load(self, version: ModelVersion) -> Served:
         folder = self._registry.open(version)
         model = load_recommender(version.name, folder)
-        rows = self._catalogue.rows_for(model.item_ids.tolist())
+        rows = self._rows(model)
         served = Served(version, model, IdTable(model.item_ids), rows, _index(folder, model))
+        if isinstance(model, Blend):
+            served = self._with_members(served)  # before it is warmed: requests will ask these, not its own
         _warm(served)
-        return served if not isinstance(model, Blend) else self._with_members(served)
+        return served
+
+    def _rows(self, model: Recommender) -> Rows:
+        """The catalogue's rows of a model's items. They are for good: a served model of the same items has them."""
+        known = (one.rows for one in self.served.values() if one.items.ids is model.item_ids)
+        found = next(known, None)
+        return self._catalogue.rows_for(model.item_ids.tolist()) if found is None else found
 
     def _renew_blend(self) -> None:
         """Let the served blend ask the live versions of its members: what they have learned since, it knows as well."""
@@ -206,7 +219,7 @@ class LiveModels:
             self.served[name].model if name in members else model for name, model in zip(names, own.models, strict=True)
         ]
         model = Blend.of(models, own.config)
-        rows = self._catalogue.rows_for(model.item_ids.tolist())
+        rows = self._rows(model)
         return Served(
             blend.version, model, IdTable(model.item_ids), rows, members=members, published=blend.trained_rows
         )
@@ -217,6 +230,7 @@ class LiveModels:
         if served is not None:
             self._refused.pop(name, None)
             log.info("%s %s serves", name, served.label)
+        self._replaced = True
         MODEL_AGE_SECONDS.remove(name)  # of another version, if any; _measure says that of this one where it is known
         MODEL_VERSION.labels(name).set(0 if served is None else served.version.version)
 
@@ -225,6 +239,14 @@ class LiveModels:
             if served.version.trained_until is not None:
                 age = datetime.now(UTC) - served.version.trained_until
                 MODEL_AGE_SECONDS.labels(name).set(age.total_seconds())
+
+
+def _give_memory_back() -> None:
+    """Give back to the system what was freed. The C library keeps it for later, in pieces that the next version does not fit
+    into: over many swaps that is another version's worth."""
+    trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 def _index(folder: Path, model: Recommender) -> VectorIndex | None:

@@ -46,13 +46,12 @@ def on_headwater_error(request: Request[Any, Any, Any], error: HeadwaterError) -
     """One of ours: it knows its status, and what to do."""
     if error.http_status >= 500 and not error.retriable:
         log.error("%s %s: %s", request.method, request.scope.get("path_template"), error)
-    errors = error.errors if isinstance(error, InvalidEvents) else []
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Basic" if _is_page(request) else "Bearer"
-    return _answer(request, error.http_status, str(error), error.code, error.retriable, errors, headers)
+    return _answer(request, error.http_status, str(error), error.code, error.retriable, list(error.errors), headers)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.lazy import lazy
 from core.store.history import HistoryEvent
 from features.history import live_history
+from models.content.kind import Style
 from models.recommender import UserBatch
 from serving.catalogue import Mask, Rows, View
 from serving.columns import Columns
@@ -20,6 +22,8 @@ from serving.expression import Expression
 from serving.histories import Past
 from serving.live import Served
 from serving.newcomers import NO_SHELF, READ, RECENCY, Shelf
+
+ENGLISH = Style("en")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Pin:
 class Ask:
     """What a caller wants. `events` came with the request; `among`, when given, are the only items that may be answered;
     `logged` is whether the answer counts as shown to the user. Interactions of `seen_kinds` (empty: of any kind) count as
-    having seen an item; `exploration` is the share of places left to chance; `hide` are items not to be answered."""
+    having seen an item; `exploration` is the share of places left to chance; `hide` are items not to be answered; `locale` is the
+    language of the reasons, None that of the namespace."""
 
     user: str | None = None
     limit: int = 10
@@ -62,13 +67,14 @@ class Ask:
     exploration: float = 0.0
     boosts: tuple[Boost, ...] = ()
     pins: tuple[Pin, ...] = ()
+    locale: str | None = None
 
 
 @dataclass(frozen=True)
 class Query:
     """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time.
 
-    `columns` say of which items a filter is true.
+    `columns` say of which items a filter is true; `style` is how reasons read.
     """
 
     ask: Ask
@@ -79,9 +85,10 @@ class Query:
     kind_weights: Mapping[str, float]
     shelf: Shelf = NO_SHELF
     columns: Columns = field(default_factory=Columns)
+    style: Style = ENGLISH
     _users: dict[str, UserBatch] = field(default_factory=dict)
 
-    @cached_property
+    @lazy
     def events(self) -> tuple[HistoryEvent, ...]:
         """What the user did and what the request says they did, newest first. Empty while Postgres cannot be asked."""
         stored = self.past.events if self.past.known else ()
@@ -89,7 +96,18 @@ class Query:
             return stored
         return tuple(sorted((*self.ask.events, *stored), key=lambda event: event.time, reverse=True))
 
-    @cached_property
+    @lazy
+    def done(self) -> dict[str, str]:
+        """The strongest thing that the user did with each item, as the kind of its event; the newest of equal ones."""
+        found: dict[str, str] = {}
+        weights = self.kind_weights
+        for event in self.events:
+            kind = found.get(event.item)
+            if kind is None or weights.get(event.kind, 1.0) > weights.get(kind, 1.0):
+                found[event.item] = event.kind
+        return found
+
+    @lazy
     def seen(self) -> Rows:
         """Rows of the items that the user ever touched, or touched in one of the ways that count as having seen them."""
         kinds = self.ask.seen_kinds
@@ -98,26 +116,35 @@ class Query:
         events = {event.item for event in (*self.ask.events, *self.past.events) if event.kind in kinds}
         return self.view.rows(events.union(*(self.past.kinds.get(kind, ()) for kind in kinds)))
 
-    @cached_property
+    @lazy
     def disliked(self) -> Rows:
         """Rows of the items that the user said no to, however long ago."""
-        events = {event.item for event in (*self.ask.events, *self.past.events) if self._is_no(event)}
+        against = {kind for kind, weight in self.kind_weights.items() if weight < 0}
+        events = {
+            event.item for event in (*self.ask.events, *self.past.events) if event.kind in against or _negative(event)
+        }
         older = [items for kind, items in self.past.kinds.items() if self.kind_weights.get(kind, 1.0) < 0]
         return self.view.rows(events.union(self.past.refused, *older))
 
-    @cached_property
+    @lazy
     def wanted(self) -> list[tuple[int, float]]:
         """Catalogue rows of the newest items that the user chose, the newest first, and how much each counts."""
         found: dict[int, float] = {}
+        weights, row_of, n = self.kind_weights, self.view.row_of, len(self.view)
         for event in self.events:
-            row = self.view.row(event.item)
-            if row >= 0 and not self._is_no(event) and (weight := self.kind_weights.get(event.kind, 1.0)) > 0:
-                found.setdefault(row, weight * RECENCY ** len(found))
+            row = row_of.get(event.item, -1)
+            if (
+                0 <= row < n
+                and row not in found
+                and (weight := weights.get(event.kind, 1.0)) > 0
+                and not _negative(event)
+            ):
+                found[row] = weight * RECENCY ** len(found)
                 if len(found) == READ:
                     break
         return list(found.items())
 
-    @cached_property
+    @lazy
     def likeness(self) -> NDArray[np.float32]:
         """(len(shelf),) float32: how much each item of the shelf is like what the user chose, by what is written about them."""
         return self.shelf.likeness(self.view, self.wanted)
@@ -127,11 +154,12 @@ class Query:
         name = served.version.name
         if name not in self._users:
             history = live_history(self.events, served.items, self.kind_weights)
-            self._users[name] = UserBatch.from_histories([history], [self.now.timestamp()])
+            self._users[name] = UserBatch.of_one(history, self.now.timestamp())
         return self._users[name]
 
-    def _is_no(self, event: HistoryEvent) -> bool:
-        return self.kind_weights.get(event.kind, 1.0) < 0 or (event.value is not None and event.value < 0)
+
+def _negative(event: HistoryEvent) -> bool:
+    return event.value is not None and event.value < 0
 
 
 @dataclass(frozen=True)
@@ -172,16 +200,19 @@ class Candidates:
             np.concatenate([self.source, place[new.source]]), names,
         )  # fmt: skip
 
-    def having(self, one: Candidates, place: int) -> Candidates:
-        """These with `one` candidate more at `place`, or at the end, scored between its neighbours."""
-        place = min(place, len(self))
-        score = np.mean(self.scores[max(place - 1, 0) : place + 1])
-        names = tuple(dict.fromkeys((*self.sources, *one.sources)))
-        source = names.index(one.sources[one.source[0]])
-        return Candidates(
-            np.insert(self.rows, place, one.rows), np.insert(self.scores, place, score),
-            np.insert(self.source, place, source), names,
-        )  # fmt: skip
+    def having(self, others: Candidates, places: Sequence[int]) -> Candidates:
+        """These with `others` put in, one after the other, each at its place or at the end, scored between its neighbours."""
+        if len(others) == 0:
+            return self
+        names = tuple(dict.fromkeys((*self.sources, *others.sources)))
+        rows, scores, source = self.rows.tolist(), self.scores.tolist(), self.source.tolist()
+        for row, whose, wanted in zip(others.rows.tolist(), others.source.tolist(), places, strict=True):
+            place = min(wanted, len(rows))
+            beside = scores[max(place - 1, 0) : place + 1]
+            rows.insert(place, row)
+            scores.insert(place, sum(beside) / len(beside))
+            source.insert(place, names.index(others.sources[whose]))
+        return Candidates(np.array(rows, np.int32), np.array(scores, np.float32), np.array(source, np.int8), names)
 
 
 class _Everything(Candidates):

@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 DRAIN_S = 15  # from a SIGTERM to the end of the last connection
 SWEEP_TICKS = 10  # uvicorn's ticks of 0.1 s
 WAITING_CONNECTIONS = 2048
+SWITCH_S = (
+    0.001  # a thread that computes lets the event loop in after so long: by default it waits five times that, each turn
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -74,17 +78,23 @@ def serve(
     `ready` gets the address once requests are answered. Raises ConfigurationError when the port cannot be had.
     """
     with listen(settings.host, settings.port) as listener:
+        gc.collect()
         app = create_app(settings, store, open_registry(settings, store), jobs=jobs, generator=generator)
         address = url_of(listener)
         log.info("serving %s/console; %s", address, settings.keys_note)
 
         def begun() -> None:
-            gc.collect()
             gc.freeze()  # the catalogue stays: looking through a million items for garbage would hold up every answer
+            gc.enable()
             if ready is not None:
                 ready(address)
 
-        _Server(app, begun).run(sockets=[listener])
+        sys.setswitchinterval(SWITCH_S)
+        gc.disable()  # until the catalogue is there: it would be looked through again and again while it grows
+        try:
+            _Server(app, begun).run(sockets=[listener])
+        finally:
+            gc.enable()
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import hmac
 import logging
-import queue
 import secrets
 import threading
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 SOURCE = "/headwater/serving"
 WAITING_SLATES = 10_000
 BATCH_SLATES = 500
+PUBLISHED_EVERY_S = 0.05  # waking a thread for each slate would cost more than making it
 
 
 def sign(secret: str, now: datetime) -> str:
@@ -61,7 +62,8 @@ class Slates:
     def __init__(self, publisher: Publisher, secret: str) -> None:
         self._publisher = publisher
         self._secret = secret
-        self._waiting: queue.Queue[Message | None] = queue.Queue(WAITING_SLATES)
+        self._waiting: deque[Message] = deque()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="slates", daemon=True)
         self._losing = False
 
@@ -81,12 +83,12 @@ class Slates:
                 slate=token, items=tuple(one.item for one in items), user=query.ask.user,
                 session=query.ask.session, context=context,
             )  # fmt: skip
-            event = encode(shown, id=token, source=SOURCE, time=query.now)
+            event = encode(shown, id=token, source=SOURCE, time=query.now, type="impression")
             if query.ask.context:
                 decode(event)
-            try:
-                self._waiting.put_nowait(Message(partition_key(shown), event, tracing.headers()))
-            except queue.Full:
+            if len(self._waiting) < WAITING_SLATES:
+                self._waiting.append(Message(partition_key(shown), event, tracing.headers()))
+            else:
                 SLATES_LOST.inc()
         return token
 
@@ -97,21 +99,22 @@ class Slates:
     def stop(self) -> None:
         """Publish what waits, as far as the broker answers, and end."""
         if self._thread.is_alive():
-            self._waiting.put(None)
+            self._stopping.set()
             self._thread.join(timeout=10)
 
+    def flush(self) -> None:
+        """Publish what waits, from here: for a batch, which has no thread for it. Raises BrokerUnavailable."""
+        while self._waiting:
+            self._publisher.publish([self._waiting.popleft() for _ in range(min(BATCH_SLATES, len(self._waiting)))])
+
     def _run(self) -> None:
-        going = True
-        while going:
-            batch = [self._waiting.get()]
-            while len(batch) < BATCH_SLATES and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            going = None not in batch
-            self._publish([message for message in batch if message is not None])
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(PUBLISHED_EVERY_S)
+            while self._waiting:
+                self._publish([self._waiting.popleft() for _ in range(min(BATCH_SLATES, len(self._waiting)))])
 
     def _publish(self, batch: list[Message]) -> None:
-        if not batch:
-            return
         try:
             self._publisher.publish(batch)
         except BrokerUnavailable as error:

@@ -59,8 +59,9 @@ def new_by_text(query: Query, allowed: Mask, k: int) -> Candidates:
 def _alike(query: Query, allowed: Mask, k: int, only: Mask | None) -> Candidates:
     if not len(query.shelf) or not query.wanted:
         return Candidates.of(TEXT, NO_ROWS, np.zeros(0, np.float32))
-    fit = allowed[query.shelf.rows] & (query.likeness >= query.shelf.least)
-    at = np.flatnonzero(fit if only is None else fit & only)
+    alike = query.likeness >= query.shelf.least  # few are
+    at = np.flatnonzero(alike if only is None else alike & only)
+    at = at[allowed.take(query.shelf.rows.take(at))]
     best = at[np.argsort(-query.likeness[at], kind="stable")[:k]]
     return Candidates.of(TEXT, query.shelf.rows[best], query.likeness[best])
 

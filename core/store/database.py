@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
@@ -15,6 +16,8 @@ from core.errors import ConfigurationError, DatabaseUnavailable
 
 APPLICATION = "headwater"
 QUICK = 4  # connections kept for the reads of requests
+# How long a statement of this context may take, where that is less than of others: whoever asked waits no longer.
+STATEMENT_S: ContextVar[float | None] = ContextVar("statement_s", default=None)
 
 T = TypeVar("T")
 
@@ -69,6 +72,8 @@ class Database:
     def begin(self) -> Iterator[sa.Connection]:
         """One transaction: committed on leaving, rolled back on an error."""
         with self._translated(), self.engine.begin() as connection:
+            if (limit_s := STATEMENT_S.get()) is not None:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(limit_s * 1000)}")
             yield connection
 
     @contextmanager
@@ -78,7 +83,16 @@ class Database:
             self._translated(),
             self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
-            yield connection
+            limit_s = STATEMENT_S.get()
+            if limit_s is None:
+                yield connection
+                return
+            connection.exec_driver_sql(f"SET statement_timeout = {int(limit_s * 1000)}")
+            try:
+                yield connection
+            finally:
+                if not connection.invalidated:
+                    connection.exec_driver_sql("RESET statement_timeout")
 
     def quickly(self, read: Callable[[sa.Connection], T]) -> T:
         """What `read` finds, as within `read()`, for the reads of every request: on a connection believed to live. Where it

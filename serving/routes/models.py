@@ -27,7 +27,7 @@ async def list_models(service: Serving) -> list[VersionAnswer]:
 )  # fmt: skip
 async def promote(service: Serving, name: Name, data: JSONBody[PromoteRequest]) -> LiveVersion:
     """Checks its files first. This server swaps at once, others within a second. What the gate refused stays so (409)."""
-    await run(service.threads.database, _promote, service, name, data.version)
+    await run(service.threads.reports, _promote, service, name, data.version)
     return LiveVersion(name, data.version)
 
 
@@ -37,7 +37,7 @@ async def promote(service: Serving, name: Name, data: JSONBody[PromoteRequest]) 
 )  # fmt: skip
 async def rollback(service: Serving, name: Name) -> LiveVersion:
     """409 when there is none."""
-    return LiveVersion(name, await run(service.threads.database, _rollback, service, name))
+    return LiveVersion(name, await run(service.threads.reports, _rollback, service, name))
 
 
 def _promote(service: Service, name: str, version: int) -> None:

@@ -61,7 +61,7 @@ async def slate(service: Serving, token: Token, user: Whose = None) -> SlateAnsw
 
     404 until the slate's own impression is ingested, and for a slate that was lost or of an erased user.
     """
-    return await run(service.threads.database, _slate, service, token, user)
+    return await run(service.threads.reports, _slate, service, token, user)
 
 
 @get("/slates", opt=READ, responses=documented(), tags=TAGS, summary="Click-through by surface and source")
@@ -74,7 +74,7 @@ async def click_through(service: Serving, days: Days = 7, kinds: SeenKinds = Non
     wanted = kinds.split(",") if kinds else [kind for kind, weight in weights.items() if weight > 0]
     now = datetime.now(UTC)
     rows = await run(
-        service.threads.database, service.store.slates.click_through, SOURCE, now - timedelta(days=days), now, wanted
+        service.threads.reports, service.store.slates.click_through, SOURCE, now - timedelta(days=days), now, wanted
     )
     return [
         ClickThrough(one.surface, one.source, one.shown, one.followed, round(one.followed / one.shown, 4))

@@ -59,7 +59,7 @@ async def delete_user(service: Serving, user_id: UserId) -> Accepted:
 @get("/users/{user_id:str}/export", opt=ADMIN, responses=documented(), tags=TAGS, summary="Everything stored of a user")
 async def export_user(service: Serving, user_id: UserId) -> UserExport:
     """Attributes, every event, detached months' too, and dead letters that name the user. An erased user's is empty."""
-    return await run(service.threads.database, _export, service, user_id)
+    return await run(service.threads.reports, _export, service, user_id)
 
 
 @get(
@@ -68,19 +68,22 @@ async def export_user(service: Serving, user_id: UserId) -> UserExport:
 )  # fmt: skip
 async def export_table(service: Serving, user_id: UserId) -> Response[bytes]:
     """The events as Parquet, for pandas.read_parquet; the rest is in the data frame's `attrs`."""
-    table = as_parquet(await run(service.threads.database, everything_of, service.store, user_id))
+    table = as_parquet(await run(service.threads.reports, everything_of, service.store, user_id))
     return Response(table, headers={"Content-Disposition": 'attachment; filename="user.parquet"'})
 
 
 @get(
-    "/users/{user_id:str}/similar", opt=READ, responses=documented(), tags=TAGS,
+    "/users/{user_id:str}/similar", opt=ADMIN, responses=documented(), tags=TAGS,
     summary="Users who did much the same of late",
 )  # fmt: skip
 async def similar_users(service: Serving, user_id: UserId, limit: Limit = 10) -> SimilarUsers:
-    """By their newest interactions, looked for among the users of the newest events. Nobody for a user who did nothing."""
+    """By their newest interactions, looked for among the users of the newest events. Nobody for a user who did nothing.
+
+    It names other users and what they did, hence the scope.
+    """
     began = time.perf_counter()
     weights = service.settings.kind_weights
-    found = await run(service.threads.database, service.store.audience.like, user_id, limit, weights)
+    found = await run(service.threads.reports, service.store.audience.like, user_id, limit, weights)
     users = [SimilarUser(one.user, round(one.score, 4), list(one.shared[:SHARED])) for one in found]
     return SimilarUsers(users, round((time.perf_counter() - began) * 1000, 2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import socket
@@ -16,9 +17,10 @@ import httpx
 import msgspec
 import pytest
 
+from core.telemetry import REFUSED
 from models.text.generator import Generation, Limits, Prompt
 from serving import connection
-from serving.admission import RUNNING, WAITING_TEXTS, Gate, kind_of
+from serving.admission import REFUSE_AFTER_S, RUNNING, WAITING_TEXTS, Gate, Refusals, kind_of
 from serving.app import create_app
 from serving.routes import API, OPERATIONS
 from serving.server import serving
@@ -173,6 +175,51 @@ def test_places_are_given_in_turn_and_nobody_gets_one_twice() -> None:
     assert gate.enter()
 
 
+def test_refusals_are_held_back_and_then_go_out_in_turn_each_once_and_counted() -> None:
+    gate = Gate("held", running=0, waiting=0, wait_s=0.0)
+    refusals, sent = Refusals(gate), list[tuple[int, float]]()
+
+    async def refuse_many() -> None:
+        loop = asyncio.get_running_loop()
+        for number in range(30):
+            asked = time.monotonic()
+            refusals.hold(lambda number=number, asked=asked: sent.append((number, time.monotonic() - asked)), loop)  # type: ignore[misc]
+            await asyncio.sleep(0.001)
+        assert len(sent) < 30
+        while len(sent) < 30:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(refuse_many())
+    assert [number for number, _ in sent] == list(range(30))
+    assert min(waited for _, waited in sent) > 0.8 * REFUSE_AFTER_S
+    assert REFUSED.labels("held")._value.get() == 30
+
+
+def test_who_waits_in_line_is_told_so_only_where_the_turn_comes_well_in_time() -> None:
+    gate = Gate("paced", running=1, waiting=64, wait_s=1.0)
+    assert gate.enter()
+    assert not gate.full
+    gate._pace_s = 0.2  # of turns, as of late
+    took = [gate.wait(lambda: True) for _ in range(64)]
+    assert sum(one is not None for one in took) == 2  # 0.4 s away at most: a pace half as good still answers them
+    assert gate.full
+
+
+def test_an_idle_connection_ends_also_after_refusals_which_leave_its_timer_alone(full_world: World) -> None:
+    app = create_app(full_world.settings, full_world.store, full_world.registry)
+    gate = app.state.service.door.gates["answers"]
+    asked = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with serving(app) as address, full(gate), dialled(httpx.Client(base_url=address)) as refused:
+        refused.sendall(asked)
+        assert refused.recv(65536).startswith(b"HTTP/1.1 503")
+        began = time.monotonic()
+        time.sleep(2)
+        refused.sendall(asked)
+        assert refused.recv(65536).startswith(b"HTTP/1.1 503")
+        assert refused.recv(65536) == b""
+        assert 6.5 < time.monotonic() - began < 20  # uvicorn's five seconds, from the last answer
+
+
 def test_what_the_pipeline_answers_is_limited_apart_from_what_waits_for_a_service() -> None:
     for route in API.routes:
         for handler in route.route_handlers:  # type: ignore[union-attr]
@@ -280,6 +327,19 @@ def test_requests_sent_without_waiting_are_answered_in_turn(client: httpx.Client
         answered = said(pipelining)
     assert re.findall(rb"HTTP/1.1 (\d+)", answered) == [b"200"] * 6
     assert answered.endswith(b'{"status":"ok"}')
+
+
+@contextmanager
+def full(gate: Gate) -> Iterator[None]:
+    """No place to run or to wait."""
+    entered = 0
+    while gate.enter():
+        entered += 1
+    gate._pace_s = gate.wait_s
+    yield
+    gate._pace_s = 0.0
+    for _ in range(entered):
+        gate.leave()
 
 
 def test_without_a_place_lists_are_refused_unread_and_what_follows_is_answered(full_world: World) -> None:

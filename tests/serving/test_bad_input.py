@@ -43,6 +43,14 @@ def test_a_parameter_that_would_be_ignored_is_refused(client: httpx.Client) -> N
     assert "category" in detail
 
 
+def test_a_parameter_given_twice_is_refused_rather_than_one_of_its_values_taken(client: httpx.Client) -> None:
+    for query in ("limit=1&limit=2", "limit=3&limit=3", "surface=home&limit=3&surface=cart"):
+        detail = problem(client.get(f"{RECOMMENDATIONS}?{query}"), 400)["detail"]
+        assert detail.startswith(query[: query.index("=")])
+        assert "more than once" in detail
+    assert len(client.get(f"{RECOMMENDATIONS}?limit=3&surface=home").json()["items"]) == 3
+
+
 def test_ids_that_cannot_be_stored_are_refused(client: httpx.Client) -> None:
     for bad in ("%00", "a%00b", "x" * 257):
         for path in (

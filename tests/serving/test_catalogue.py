@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.json import encode
 
 from core.events import ItemRemoved
+from core.store.catalogue import TXN
 from serving.catalogue import LiveCatalogue
 from tests.serving.world import World, item
 from tests.streams import event
@@ -52,6 +55,19 @@ def test_refreshing_step_by_step_ends_where_reading_everything_does(world: World
         assert members == {name: found for name, found in expected.items() if found}
         newest = [view.ids[row] for row in view.newest]
         assert set(newest) == {name for name, state in stored.items() if not state.removed}
+
+
+def test_what_python_takes_for_equal_is_a_change_all_the_same(world: World) -> None:
+    catalogue = LiveCatalogue(world.store)
+    world.change(item(1, attributes={"on_sale": 1}))
+    for value in ("true", "1", "1.5", "false", "0", '{"a": [0]}', '{"a": [false]}'):
+        with world.store.database.begin() as connection:  # all else stays as it is, the time of the change too
+            changed = f"UPDATE items SET attributes = CAST(:attributes AS jsonb), txn = {TXN} WHERE item_id = 'i1'"
+            connection.execute(sa.text(changed), {"attributes": f'{{"on_sale": {value}}}'})
+        catalogue.refresh()
+        known = catalogue.view.items[catalogue.view.row("i1")]
+        assert known is not None
+        assert encode(known.attributes["on_sale"]).decode() == value.replace(" ", "")
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(

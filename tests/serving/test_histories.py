@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -92,6 +93,36 @@ def test_those_who_wait_are_read_together_and_each_gets_their_own(
     assert asyncio.run(everybody()) == [(f"i{n % 40}",) for n in range(80)]
     assert len(batches) <= 4
     assert max(batches) >= 30
+
+
+def test_who_comes_while_a_read_is_under_way_waits_for_it_but_not_long(
+    histories: Histories, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.writer.write([view(10 + n, f"user{n}", f"i{n}") for n in range(40)])
+    batches: list[list[str]] = []
+    changed, free = world.store.history.changed, threading.Event()
+
+    def counted(versions, limit):
+        batches.append(list(versions))
+        if "user0" in versions:
+            free.wait(5)
+        return changed(versions, limit)
+
+    monkeypatch.setattr(world.store.history, "changed", counted)
+
+    async def ask() -> list[frozenset[str]]:
+        first = asyncio.create_task(histories.current("user0"))
+        await asyncio.sleep(0)
+        few = [asyncio.create_task(histories.current(f"user{n}")) for n in (1, 2, 3)]
+        found = [(await one).seen for one in few]  # they do not wait until the first has ended
+        free.set()
+        found.append((await first).seen)
+        for n in range(10, 40):  # one after the other, and each is answered
+            found.append((await histories.current(f"user{n}")).seen)
+        return found
+
+    assert asyncio.run(ask()) == [{f"i{n}"} for n in (1, 2, 3, 0, *range(10, 40))]
+    assert batches[:2] == [["user0"], ["user1", "user2", "user3"]]
 
 
 def test_what_postgres_refuses_is_the_fault_of_its_own_request_alone(histories: Histories) -> None:

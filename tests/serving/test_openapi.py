@@ -6,6 +6,7 @@ from collections import Counter
 
 import httpx
 import hypothesis
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase
@@ -20,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from jobs.context import job_context
 from jobs.schedule import Schedule
-from tests.serving.proxy import Proxy
+from tests.serving.proxy import Proxy, proxied
 from tests.serving.test_away import away
 from tests.serving.world import World, ids
 
@@ -81,3 +82,19 @@ def test_with_postgres_away_everything_else_is_as_documented_too(
     proxy.cut()
     statuses = ask_everything(str(client.base_url).rstrip("/"), DOCUMENTED, examples)
     assert {status for _, status in statuses if status >= 500} == {503}
+
+
+@pytest.mark.slow_fault  # whoever publishes waits for the broker
+def test_with_the_broker_away_everything_else_is_as_documented_too(full_world: World) -> None:
+    host, _, port = str(full_world.settings.kafka_bootstrap).partition(",")[0].rpartition(":")
+    with proxied(host, int(port)) as proxy:
+        proxy.cut()
+        settings = msgspec.structs.replace(full_world.settings, kafka_bootstrap=f"127.0.0.1:{proxy.port}")
+        with full_world.served(settings=settings) as client:
+            statuses = ask_everything(str(client.base_url).rstrip("/"), DOCUMENTED, 3)
+    assert {status for _, status in statuses if status >= 500} == {503}
+    refused = {route for route, status in statuses if status == 503}
+    assert refused & {
+        f"{method} /v1/{what}" for method in ("PUT", "DELETE") for what in ("items/{item_id}", "users/{user_id}")
+    }
+    assert {route for route in refused if route.startswith("GET ")} <= {"GET /v1/jobs"}  # there is no schedule
