@@ -5,20 +5,22 @@ A message is written for the person who reads it: what is wrong, then what to do
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 
 class HeadwaterError(Exception):
     """Root of every error Headwater raises on purpose.
 
     `code` is a stable machine-readable word, `http_status` what the API answers, `retriable` whether the same
-    call may succeed later, `retry_after_s` how long to wait when it may.
+    call may succeed later, `retry_after_s` how long to wait when it may, `errors` every part at fault.
     """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retriable: ClassVar[bool] = False
     retry_after_s: int | None = None
+    errors: Sequence[dict[str, Any]] = ()
 
 
 class ConfigurationError(HeadwaterError):
@@ -89,6 +91,26 @@ class GateRefused(Conflict):
     """A trained model may not go live; the message carries the figures (DESIGN I5)."""
 
     code = "gate_refused"
+
+
+class TextChanged(Conflict):
+    """A person decided on a text that was changed while they looked at it; `errors` are the changes since, newest first."""
+
+    code = "text_changed"
+
+    def __init__(self, message: str, changes: Sequence[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.errors = changes
+
+
+class TextRefused(InvalidRequest):
+    """The checker found in a person's text what no fact supports; `errors` name each place with its reason."""
+
+    code = "text_refused"
+
+    def __init__(self, message: str, violations: Sequence[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.errors = violations
 
 
 class Fenced(HeadwaterError):

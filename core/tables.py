@@ -173,7 +173,8 @@ erased_users = Table(
     PrimaryKeyConstraint("user_hash"),
 )
 
-# One text per item, kind and locale. A text is stale when its item changed after `facts_at`: derived, never stored.
+# One text per item, kind, locale and, for kinds that are about more than the item, hash of that input ('' for the others).
+# Outdated when its item changed after `facts_at`: derived, never stored. `version` counts the changes of text and status.
 contents = Table(
     "contents",
     metadata,
@@ -190,9 +191,86 @@ contents = Table(
     Column("attempts", Integer, nullable=False),
     Column("rejected", JSONB, nullable=False, server_default=text("'[]'")),
     _time("written_at", now=True),
-    PrimaryKeyConstraint("item_id", "kind", "locale"),
+    Column("style", Text, nullable=False, server_default=""),
+    Column("input_hash", Text, nullable=False, server_default=""),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash"),
     CheckConstraint("status IN ('draft', 'verified', 'rejected', 'approved', 'edited')", name="status"),
     CheckConstraint("origin IN ('model', 'template', 'person')", name="origin"),
+    Index("contents_written_at_ix", "written_at"),
+    Index("contents_status_written_at_ix", "status", "written_at"),
+)
+
+# What a text was and became, when and by whom: a worker ("headwater ..."), or the name of a person's key. Only ever added to.
+# `action`: write (a machine), approve, edit, reject. `overruled`: what the checker held against a text that a person published.
+content_changes = Table(
+    "content_changes",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("input_hash", Text, nullable=False, server_default=""),
+    Column("version", Integer, nullable=False),
+    _time("changed_at", now=True),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("status_before", Text),
+    Column("status", Text, nullable=False),
+    Column("text_before", Text),
+    Column("text", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("model", Text, nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("overruled", JSONB, nullable=False, server_default=text("'[]'")),
+    PrimaryKeyConstraint("number"),
+    CheckConstraint("action IN ('write', 'approve', 'edit', 'reject')", name="action"),
+    Index("content_changes_text_ix", "item_id", "kind", "locale", "input_hash", "number"),
+)
+
+# Texts that are wanted and not settled yet, one row each: the record behind the topic of requests (docs/adr/0021).
+# waiting: to be published, from `not_before` on. published: in the topic of that id. dead: refused, until its item changes.
+content_requests = Table(
+    "content_requests",
+    metadata,
+    Column("item_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    _time("facts_at"),
+    Column("priority", Double, nullable=False),
+    Column("state", Text, nullable=False, server_default="waiting"),
+    _time("requested_at", now=True),
+    _time("not_before", now=True),
+    Column("published_to", Text, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("item_id", "kind", "locale"),
+    CheckConstraint("why IN ('missing', 'changed', 'model', 'asked')", name="why"),
+    CheckConstraint("state IN ('waiting', 'published', 'dead')", name="state"),
+    Index("content_requests_state_priority_ix", "state", "priority"),
+)
+
+# Which model was asked last for a text, and about what: nobody is asked the same again. Locked by whoever writes the text.
+content_tries = Table(
+    "content_tries",
+    metadata,
+    Column("item_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("facts_hash", Text, nullable=False),
+    Column("prompt_hash", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    _time("tried_at", now=True),
+    PrimaryKeyConstraint("item_id", "kind", "locale"),
+)
+
+# Tokens that text models wrote, by hour.
+content_tokens = Table(
+    "content_tokens",
+    metadata,
+    _time("hour"),
+    Column("tokens", BigInteger, nullable=False),
+    PrimaryKeyConstraint("hour"),
 )
 
 model_versions = Table(

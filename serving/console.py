@@ -1,4 +1,7 @@
-"""The console: what runs, one user, one item. Rendered on the server, no build step, no script; it only ever reads."""
+"""The console: what runs, one user, one item, texts. Rendered on the server, no build step, no script.
+
+What is here only ever reads; texts are decided on in serving/console_texts.py.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from litestar.static_files import create_static_files_router
 from core.errors import NotFound
 from serving import figures
 from serving.access import PUBLIC
+from serving.console_texts import ROUTES as TEXTS
 from serving.page import page
 from serving.routes.parameters import ADMIN, ItemId, Serving, UserId
 from serving.service import Service, run
@@ -63,7 +67,7 @@ def _page(template: str, gather: Callable[..., dict[str, Any]], service: Service
 CONSOLE = Router(
     "/console",
     route_handlers=[
-        front, user, item, search,
+        front, user, item, search, *TEXTS,
         create_static_files_router("/static", [STATIC], opt={"scope": PUBLIC}, include_in_schema=False),
     ],
     opt=ADMIN, include_in_schema=False,

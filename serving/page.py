@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response
@@ -23,6 +24,12 @@ def page(template: str, *, status: int = 200, headers: dict[str, str] | None = N
     """A page from templates/. Every value is escaped."""
     html = _environment.get_template(template).render(context)
     return Response(html, media_type="text/html", status_code=status, headers={**HEADERS, **(headers or {})})
+
+
+def text_address(item: str, kind: str, locale: str, input_hash: str = "") -> str:
+    """Of the page of a text."""
+    about = {"item": item, "kind": kind, "locale": locale, **({"input_hash": input_hash} if input_hash else {})}
+    return f"/console/text?{urlencode(about)}"
 
 
 def ago(moment: datetime | None) -> str:
@@ -57,3 +64,4 @@ _environment = Environment(
     loader=PackageLoader("serving"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 _environment.filters.update(ago=ago, span=span, number=number)
+_environment.globals.update(address=text_address)

@@ -6,6 +6,7 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.store.audience import AudienceStore
 from core.store.catalogue import Catalogue
+from core.store.content_requests import ContentRequestStore
 from core.store.contents import ContentStore
 from core.store.database import Database
 from core.store.dead_letters import DeadLetterStore
@@ -15,6 +16,7 @@ from core.store.job_runs import JobRunStore
 from core.store.keys import KeyStore
 from core.store.lag import LagStore
 from core.store.partitions import PartitionStore
+from core.store.reviews import ReviewStore
 from core.store.slates import SlateStore
 from core.store.tails import TailStore
 from core.store.versions import VersionStore
@@ -30,6 +32,8 @@ class Store:
         self.tails = TailStore(database)
         self.catalogue = Catalogue(database)
         self.contents = ContentStore(database)
+        self.content_requests = ContentRequestStore(database, self.events)
+        self.reviews = ReviewStore(database)
         self.versions = VersionStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.keys = KeyStore(database)

@@ -1,29 +1,30 @@
-"""Generated texts: one per item, kind and locale, with what it was made from and whether it may be shown."""
+"""Generated texts: one per item, kind, locale and input, with what it was made from and whether it may be shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from core.store.catalogue import Item, item_from_row
 from core.store.database import Database
-from core.tables import contents, item_counts, items
+from core.tables import content_changes, contents, items
 
-WRITABLE = (
-    "verified",
-    "rejected",
-    "draft",
-)  # a person's word (approved, edited) is never overwritten by a machine
+# A person's word (approved, edited) is never overwritten by a machine.
+WRITABLE = ("verified", "rejected", "draft")
+KEY = ("item_id", "kind", "locale", "input_hash")
 
 
 @dataclass(frozen=True)
 class Content:
-    """One stored text. `facts_at` is the item's changed_at it was made from; `rejected` the refused tries with reasons."""
+    """One stored text. `facts_at` is the item's changed_at it was made from; `rejected` the refused tries with reasons.
+
+    `input_hash` is '' for a text that is about its item alone, else a hash of what else it is about (a question, reviews).
+    `style` names the style it was asked for in. `version` counts the changes of text and status, from 1; `save` ignores it.
+    """
 
     item: str
     kind: str
@@ -37,6 +38,9 @@ class Content:
     prompt_hash: str
     attempts: int
     rejected: list[dict[str, Any]]
+    style: str = ""
+    input_hash: str = ""
+    version: int = 1
 
 
 class ContentStore:
@@ -45,61 +49,23 @@ class ContentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def content(self, item: str, kind: str, locale: str) -> tuple[Content, bool] | None:
-        """The stored text and whether it is stale (its item changed since); None when none was written."""
-        stale = sa.func.coalesce(items.c.changed_at > contents.c.facts_at, sa.true()).label("stale")
-        query = sa.select(contents, stale).outerjoin(items, items.c.item_id == contents.c.item_id)
-        query = query.where(contents.c.item_id == item, contents.c.kind == kind, contents.c.locale == locale)
+    def content(self, item: str, kind: str, locale: str, input_hash: str = "") -> tuple[Content, bool] | None:
+        """The stored text and whether it is outdated (its item changed since); None when none was written."""
+        outdated = sa.func.coalesce(items.c.changed_at > contents.c.facts_at, sa.true()).label("outdated")
+        query = sa.select(contents, outdated).outerjoin(items, items.c.item_id == contents.c.item_id)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else (_content(row), bool(row.stale))
+            row = connection.execute(query.where(*where_is(item, kind, locale, input_hash))).one_or_none()
+        return None if row is None else (content_from_row(row), bool(row.outdated))
 
-    def save(self, texts: Sequence[Content]) -> int:
-        """Store texts, replacing machine-written ones made from the same or older facts. Returns how many were stored."""
-        stored = 0
+    def save(self, texts: Sequence[Content], *, who: str = "headwater") -> int:
+        """Store what a machine wrote, replacing what a machine wrote from the same or older facts. Returns how many were stored.
+
+        `who` is kept with each change: "headwater" and the worker's name. A text that a person rejected, word for word, is
+        stored as rejected: a person's no outlives a model that says the same again.
+        """
         with self._database.begin() as connection:
-            for text in sorted(texts, key=lambda one: (one.item, one.kind, one.locale)):
-                values = asdict(text)
-                values["item_id"] = values.pop("item")
-                fresh = insert(contents).values(values)
-                keep = sa.and_(contents.c.status.in_(WRITABLE), contents.c.facts_at <= fresh.excluded.facts_at)
-                changes = {name: fresh.excluded[name] for name in values if name not in ("item_id", "kind", "locale")}
-                statement = fresh.on_conflict_do_update(
-                    index_elements=["item_id", "kind", "locale"],
-                    set_={**changes, "written_at": sa.func.now()},
-                    where=keep,
-                )
-                stored += connection.execute(statement).rowcount
-        return stored
-
-    def still_true(self, item: str, kind: str, locale: str, facts_at: datetime) -> None:
-        """The item changed but the facts of this text did not: it is fresh again as of `facts_at`."""
-        where = (contents.c.item_id == item, contents.c.kind == kind, contents.c.locale == locale)
-        with self._database.begin() as connection:
-            connection.execute(
-                sa.update(contents).where(*where).values(facts_at=sa.func.greatest(contents.c.facts_at, facts_at))
-            )
-
-    def wanting(self, kind: str, locale: str, limit: int, *, only_stale: bool = False) -> list[Item]:
-        """Live items with no text of this kind, or a stale one, most interacted with first."""
-        counts = (
-            sa.select(item_counts.c.item_id, sa.func.sum(item_counts.c.events).label("n"))
-            .group_by(item_counts.c.item_id)
-            .subquery()
-        )
-        mine = sa.and_(contents.c.item_id == items.c.item_id, contents.c.kind == kind, contents.c.locale == locale)
-        stale = sa.and_(items.c.changed_at > contents.c.facts_at, contents.c.status.in_(WRITABLE))
-        lacking = stale if only_stale else sa.or_(contents.c.item_id.is_(None), stale)
-        query = (
-            sa.select(items)
-            .outerjoin(contents, mine)
-            .outerjoin(counts, counts.c.item_id == items.c.item_id)
-            .where(lacking, ~items.c.removed, ~items.c.hidden)
-            .order_by(sa.func.coalesce(counts.c.n, 0).desc(), items.c.item_id)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [item_from_row(row) for row in connection.execute(query)]
+            in_order = sorted(texts, key=lambda one: (one.item, one.kind, one.locale, one.input_hash))
+            return sum(save_within(connection, text, who) for text in in_order)
 
     def newest(self, limit: int) -> list[Content]:
         """The texts written last, for people to look at."""
@@ -107,11 +73,73 @@ class ContentStore:
             rows = connection.execute(
                 sa.select(contents).order_by(contents.c.written_at.desc(), contents.c.item_id).limit(limit)
             )
-            return [_content(row) for row in rows]
+            return [content_from_row(row) for row in rows]
 
 
-def _content(row: Any) -> Content:
+def where_is(item: Any, kind: str, locale: str, input_hash: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """The condition that a row of `contents` is this text; `item` may be a column."""
+    given = (item, kind, locale, input_hash)
+    return tuple(contents.c[name] == value for name, value in zip(KEY, given, strict=True))
+
+
+def locked(connection: sa.Connection, item: str, kind: str, locale: str, input_hash: str) -> Content | None:
+    """The stored text, which nobody else changes until the transaction ends; None when there is none."""
+    query = sa.select(contents).where(*where_is(item, kind, locale, input_hash)).with_for_update()
+    row = connection.execute(query).one_or_none()
+    return None if row is None else content_from_row(row)
+
+
+def remember(
+    connection: sa.Connection, before: Content | None, after: Content, who: str, action: str, note: str = "",
+    overruled: Sequence[dict[str, Any]] = (),
+) -> None:  # fmt: skip
+    """Keep what a text was (None: there was none) and became, by whom and why."""
+    values = {
+        **_key(after), "version": after.version, "who": who, "action": action, "status": after.status, "text": after.text,
+        "status_before": before.status if before else None, "text_before": before.text if before else None,
+        "origin": after.origin, "model": after.model, "note": note, "overruled": list(overruled),
+    }  # fmt: skip
+    connection.execute(sa.insert(content_changes).values(values))
+
+
+def content_from_row(row: Any) -> Content:
+    """A Content from a row of the contents table."""
     return Content(
         row.item_id, row.kind, row.locale, row.text, row.status, row.origin, row.model, row.facts_hash, row.facts_at,
-        row.prompt_hash, row.attempts, row.rejected,
+        row.prompt_hash, row.attempts, row.rejected, row.style, row.input_hash, row.version,
     )  # fmt: skip
+
+
+def save_within(connection: sa.Connection, text: Content, who: str) -> bool:
+    """Whether it was stored. An insert first: two writers of a text that is not there yet cannot both be its first."""
+    first = replace(text, version=1)
+    values = asdict(first)
+    values["item_id"] = values.pop("item")
+    if connection.execute(insert(contents).values(values).on_conflict_do_nothing()).rowcount:
+        remember(connection, None, first, who, "write")
+        return True
+    before = locked(connection, text.item, text.kind, text.locale, text.input_hash)
+    if before is None or before.status not in WRITABLE or before.facts_at > text.facts_at:
+        return False
+    after = replace(text, status="rejected") if text.text and _was_refused(connection, text) else text
+    changed = (before.text, before.status) != (after.text, after.status)
+    after = replace(after, version=before.version + changed)
+    values |= {"status": after.status, "version": after.version, "written_at": sa.func.now()}
+    update = sa.update(contents).where(*where_is(text.item, text.kind, text.locale, text.input_hash))
+    connection.execute(update.values({name: value for name, value in values.items() if name not in KEY}))
+    if changed:
+        remember(connection, before, after, who, "write")
+    return True
+
+
+def _was_refused(connection: sa.Connection, text: Content) -> bool:
+    """Whether the last thing a person said of these very words was no."""
+    mine = (content_changes.c[name] == value for name, value in _key(text).items())
+    query = sa.select(content_changes.c.action).where(
+        *mine, content_changes.c.text == text.text, content_changes.c.action != "write"
+    )
+    return connection.execute(query.order_by(content_changes.c.number.desc()).limit(1)).scalar() == "reject"
+
+
+def _key(text: Content) -> dict[str, str]:
+    return {"item_id": text.item, "kind": text.kind, "locale": text.locale, "input_hash": text.input_hash}

@@ -163,6 +163,11 @@ class EventStore:
         unique = sum(inserted.values())
         return Appended(inserted, len(accepted) - unique, len(batch) - len(accepted))
 
+    def settle(self, connection: sa.Connection, dead: Sequence[DeadLetter], advances: Sequence[Advance]) -> None:
+        """Bury letters and move offsets within the caller's transaction, for other topics than the events'. Raises Fenced."""
+        self._advance(connection, advances)
+        self._bury(connection, dead)
+
     def user_hash(self, user: str) -> bytes:
         """The keyed hash that remembers an erased user."""
         return hmac.digest(self._secret, user.encode(), "sha256")

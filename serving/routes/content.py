@@ -1,24 +1,39 @@
-"""Texts about items: what is stored, at once; and writing one now."""
+"""Texts about items: what is stored, at once."""
 
 from __future__ import annotations
 
-from litestar import get, post
-from litestar.params import JSONBody
+from typing import Annotated, Literal
+
+from litestar import get
+from litestar.params import QueryParameter
 
 from core.errors import DatabaseUnavailable, InvalidRequest
 from core.store.catalogue import Item
 from models.content import ITEM_KINDS
-from models.content.kind import ContentKind, ItemFacts, Style
-from models.content.writer import as_content, facts_of, write
+from models.content.kind import ContentKind, ItemFacts, house_style
+from models.content.review import BY_PEOPLE, SHOWN, stands
+from models.content.writer import facts_of
 from serving.problems import documented
 from serving.routes.items import known_item
-from serving.routes.parameters import CONTENT_READ, CONTENT_WRITE, ItemId, Kind, Locale, Serving
+from serving.routes.parameters import CONTENT_READ, NO_NUL, ItemId, Kind, Serving
 from serving.service import Service, run
-from serving.shapes import ContentAnswer, ContentRequest
+from serving.shapes import ContentAnswer
 
 TAGS = ["content"]
-SHOWN = ("verified", "approved", "edited")
-BY_PEOPLE = ("approved", "edited")
+Asked = Literal["verified", "approved"]
+AskedStatus = Annotated[
+    Asked,
+    QueryParameter(
+        description="`verified` (the default): what the checker or a person let pass. `approved`: only what a person let pass."
+    ),
+]
+WantedLocale = Annotated[
+    str | None,
+    QueryParameter(
+        min_length=1, max_length=35, pattern=NO_NUL, required=False,
+        description="Language of the text; by default HEADWATER_CONTENT_LOCALE.",
+    ),
+]  # fmt: skip
 
 
 @get(
@@ -29,41 +44,34 @@ BY_PEOPLE = ("approved", "edited")
     summary="A text about an item",
 )
 async def get_content(
-    service: Serving, item_id: ItemId, kind: Kind = "description", locale: Locale = "en"
+    service: Serving,
+    item_id: ItemId,
+    kind: Kind = "description",
+    locale: WantedLocale = None,
+    status: AskedStatus = "verified",
 ) -> ContentAnswer:
     """The stored text where it is still true of the item; else the template's, made on the spot from the item's facts."""
-    return await run(service.threads.database, text_of, service, known_item(service, item_id), kind, locale)
+    language = locale or service.settings.content_locale
+    return await run(
+        service.threads.content, text_of, service, known_item(service, item_id), kind, language, status
+    )  # fmt: skip
 
 
-@post(
-    "/content",
-    status_code=200,
-    opt=CONTENT_WRITE,
-    responses=documented(404),
-    tags=TAGS,
-    summary="Write a text now",
-)
-async def write_content(service: Serving, data: JSONBody[ContentRequest]) -> ContentAnswer:
-    """Asks the text model if this server has one, checks what it says against the item's facts, and stores it."""
-    item, kind = known_item(service, data.item), content_kind(data.kind)
-    return await run(service.threads.text, _write, service, item, kind, data.locale)
-
-
-def text_of(service: Service, item: Item, kind_name: str, locale: str) -> ContentAnswer:
+def text_of(service: Service, item: Item, kind_name: str, locale: str, status: Asked = "verified") -> ContentAnswer:
     """What may be shown as the item's text right now. Postgres being away leaves the template (DESIGN I4)."""
     kind = content_kind(kind_name)
     try:
         found = service.texts.read(service.store.contents.content, item.item, kind.name, locale)
     except DatabaseUnavailable:
         found = None
+    stale = False
     if found is not None:
         text, outdated = found
-        if text.status in SHOWN and (not outdated or text.status in BY_PEOPLE):
-            return ContentAnswer(
-                item.item, kind.name, locale, text.text, text.status, text.origin, text.model, outdated
-            )  # fmt: skip
-    stale = found is not None and found[1]
-    template = kind.fallback(facts_of(item), Style(locale))
+        stands_now = stands(text, outdated, item)
+        if stands_now and text.status in (SHOWN if status == "verified" else BY_PEOPLE):
+            return ContentAnswer(item.item, kind.name, locale, text.text, text.status, text.origin, text.model, False)
+        stale = outdated and not stands_now
+    template = kind.fallback(facts_of(item), house_style(service.settings, locale))
     return ContentAnswer(item.item, kind.name, locale, template, "verified", "template", "template", stale)
 
 
@@ -74,12 +82,4 @@ def content_kind(name: str) -> ContentKind[ItemFacts]:
     return ITEM_KINDS[name]
 
 
-def _write(service: Service, item: Item, kind: ContentKind[ItemFacts], locale: str) -> ContentAnswer:
-    written = write(kind, [facts_of(item)], service.generator, Style(locale))[0]
-    service.store.contents.save([as_content(written, item, locale)])
-    return ContentAnswer(
-        item.item, kind.name, locale, written.text, written.status, written.origin, written.model, False
-    )  # fmt: skip
-
-
-ROUTES = [get_content, write_content]
+ROUTES = [get_content]

@@ -7,6 +7,7 @@ from typing import Annotated
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
+from core.settings import LOCALE
 from serving.expression import MAX_LENGTH
 from serving.service import Service
 from serving.shapes import MAX_LIMIT
@@ -20,6 +21,7 @@ ADMIN = {"scope": "admin"}
 NO_NUL = "^[^\\x00]+$"
 
 Serving = NamedDependency[Service]
+Who = NamedDependency[str]  # the name of the request's key
 UserId = Annotated[str, PathParameter(min_length=1, max_length=256, pattern=NO_NUL, description="The user's id.")]
 ItemId = Annotated[str, PathParameter(min_length=1, max_length=256, pattern=NO_NUL, description="The item's id.")]
 Name = Annotated[str, PathParameter(min_length=1, max_length=64, pattern=NO_NUL, description="Its name.")]
@@ -56,6 +58,13 @@ SeenKinds = Annotated[
 Explain = Annotated[
     bool | None, QueryParameter(required=False, description="Say why each item is there. By default true.")
 ]
+ReasonLocale = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=35, pattern=LOCALE, required=False,
+        description="Language of the reasons; by default HEADWATER_CONTENT_LOCALE.",
+    ),
+]  # fmt: skip
 Diversity = Annotated[
     float | None,
     QueryParameter(ge=0, le=1, required=False, description="0 (the default): by score alone; towards 1: less alike."),

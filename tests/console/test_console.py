@@ -84,7 +84,7 @@ def test_a_users_page_shows_what_they_did_and_what_they_would_get_and_why(
     lines = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "ol.list li")]
     assert len(lines) == 10
     assert "Item 15" in lines[0]
-    assert "Because of Item 14" in lines[0]
+    assert "Because you looked at Item 14" in lines[0]
     assert all(("als" in line) or ("transitions" in line) for line in lines)
     past = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "ul.past li")]
     assert "Item 14" in past[0]

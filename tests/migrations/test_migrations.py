@@ -106,6 +106,25 @@ def test_keys_can_do_after_the_upgrade_what_they_could_before(empty_database_url
     ]
 
 
+def test_texts_that_were_there_keep_what_they_say_and_get_a_first_line_of_history(empty_database_url: str) -> None:
+    upgrade(empty_database_url, SHOP, "0005")
+    for kind in ("description", "headline"):
+        execute(
+            empty_database_url,
+            "INSERT INTO contents (item_id, kind, locale, text, status, origin, facts_hash, facts_at, prompt_hash, attempts) "
+            f"VALUES ('i', '{kind}', 'en', 'A {kind}.', 'verified', 'model', 'h', now(), 'p', 1)",
+        )
+    upgrade(empty_database_url, SHOP)
+    assert ask(empty_database_url, "SELECT kind, text, input_hash, version FROM contents ORDER BY kind") == [
+        ("description", "A description.", "", 1), ("headline", "A headline.", "", 1),
+    ]  # fmt: skip
+    changes = "SELECT c.kind, c.text, c.version, who, action, changed_at = written_at FROM content_changes c "
+    assert ask(empty_database_url, f"{changes} JOIN contents USING (item_id, kind, locale) ORDER BY 1") == [
+        ("description", "A description.", 1, "headwater", "write", True),
+        ("headline", "A headline.", 1, "headwater", "write", True),
+    ]
+
+
 def test_upgrading_again_changes_nothing(empty_database_url: str) -> None:
     upgrade(empty_database_url, SHOP)
     assert upgrade(empty_database_url, SHOP) == revisions()[-1]

@@ -1,0 +1,273 @@
+"""Requests for texts: which are wanted, which are in the topic, and settling them (docs/adr/0021).
+
+A text that is wanted has a row until it is settled, so it is requested once; the row is the record, the topic its way to the
+workers. Settling writes texts, request states, dead letters, tokens and offsets in ONE transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from core.requests import ContentRequest, TextKey
+from core.store.contents import WRITABLE, Content, content_from_row, save_within
+from core.store.database import Database
+from core.store.events import Advance, DeadLetter, EventStore
+from core.store.request_queries import ABOUT, LATER, NEXT, REQUEST, STILL_TRUE, TRY, WANTING
+from core.tables import content_requests as table
+from core.tables import content_tokens, content_tries, contents
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A model was asked for a text from these facts with this prompt, and gave what it could give."""
+
+    key: TextKey
+    facts_hash: str
+    prompt_hash: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which texts to look for. `texts` are (kind, language) that every item is to have; without them only texts that there are.
+
+    Of those there are: outdated ones of the kinds `prompts` (kind -> hash of its prompt) in `locale` (None: any), and the
+    template's that `model` was not asked for yet ("": there is none to ask).
+    """
+
+    texts: Sequence[tuple[str, str]]
+    prompts: Mapping[str, str]
+    model: str = ""
+    locale: str | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request that nothing can be done about: one stable word, and what is wrong."""
+
+    key: TextKey
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What came of requests: the texts to store, and what becomes of the requests themselves.
+
+    `done` need nothing more; `later` stay wanting, for a model that does not answer; `refused` wait for a person or a change.
+    `true` are stored texts whose facts are still those of their item as of the time given.
+    """
+
+    done: Sequence[TextKey] = ()
+    later: Sequence[TextKey] = ()
+    refused: Sequence[Refusal] = ()
+    texts: Sequence[Content] = ()
+    true: Sequence[tuple[TextKey, datetime]] = ()
+    tries: Sequence[Tried] = ()
+    tokens: int = 0
+
+    def __add__(self, other: Settlement) -> Settlement:
+        """Both, of other texts each."""
+        return Settlement(
+            [*self.done, *other.done], [*self.later, *other.later], [*self.refused, *other.refused],
+            [*self.texts, *other.texts], [*self.true, *other.true], [*self.tries, *other.tries], self.tokens + other.tokens,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RequestCounts:
+    """Requests by state (waiting, later, published, dead), the age of the oldest that waits for its turn, tokens this hour."""
+
+    states: dict[str, int]
+    oldest_s: float
+    tokens: int
+
+
+class ContentRequestStore:
+    """Finds what is wanted, records requests, settles them."""
+
+    def __init__(self, database: Database, events: EventStore) -> None:
+        self._database, self._events = database, events
+
+    def wanting(
+        self, wanted: Wanted, limit: int, *, since_txn: int = 0, requested_too: bool = False
+    ) -> list[ContentRequest]:
+        """Texts that are wanted and not requested yet (or `requested_too`), the newest and most viewed first.
+
+        `since_txn` looks only at items written by transactions from that one on.
+        """
+        given = {
+            "kinds": [kind for kind, _ in wanted.texts], "locales": [locale for _, locale in wanted.texts],
+            "known": list(wanted.prompts), "prompts": json.dumps(dict(wanted.prompts)), "model": wanted.model,
+            "locale": wanted.locale or "", "writable": list(WRITABLE), "since": since_txn, "limit": limit, "all": requested_too,
+        }  # fmt: skip
+        with self._database.read() as connection:
+            return [_request(row) for row in connection.execute(sa.text(WANTING), given)]
+
+    def about(self, ids: Sequence[str], kind: str, locale: str) -> list[ContentRequest]:
+        """A request for the text of each of these items that is in the catalogue, as someone asked for it."""
+        with self._database.read() as connection:
+            given = {"items": list(ids), "kind": kind, "locale": locale}
+            return [_request(row) for row in connection.execute(sa.text(ABOUT), given)]
+
+    def request(self, requests: Sequence[ContentRequest]) -> int:
+        """Record requests; returns how many are new. A worker publishes them."""
+        rows = [
+            {
+                "item_id": one.item, "kind": one.kind, "locale": one.locale, "why": one.why,
+                "facts_at": one.facts_at.isoformat(), "priority": one.priority,
+            }
+            for one in {one.key: one for one in requests}.values()
+        ]  # fmt: skip
+        with self._database.begin() as connection:
+            return int(connection.execute(sa.text(REQUEST), {"rows": json.dumps(rows)}).rowcount)
+
+    def publish(self, ahead: int, topic_id: str, send: Callable[[Sequence[ContentRequest]], None]) -> int:
+        """Have `send` publish what waits, while fewer than `ahead` requests are in the topic; returns how many it was given.
+
+        Within one transaction, so that what `send` raises, or a crash, leaves them waiting: they may then be published
+        twice, which is harmless. Two publishers pass over one another's.
+        """
+        mine = sa.and_(table.c.state == "published", table.c.published_to == topic_id)
+        with self._database.begin() as connection:
+            room = ahead - int(connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one())
+            if room <= 0:
+                return 0
+            rows = connection.execute(sa.text(NEXT), {"topic_id": topic_id, "room": room}).all()
+            if not rows:
+                return 0
+            send([_request(row) for row in rows])
+            keys = [TextKey(row.item_id, row.kind, row.locale) for row in rows]
+            connection.execute(sa.update(table).where(_in(keys)).values(state="published", published_to=topic_id))
+        return len(rows)
+
+    def publish_again(self) -> int:
+        """Have everything that is in the topic published again: the broker dropped messages that nobody had read."""
+        with self._database.begin() as connection:
+            update = sa.update(table).where(table.c.state == "published").values(state="waiting")
+            return int(connection.execute(update).rowcount)
+
+    def known(self, keys: Sequence[TextKey]) -> tuple[dict[TextKey, Content], dict[TextKey, Tried]]:
+        """What is stored of these texts, and what models were asked last; what is not known is missing."""
+        with self._database.read() as connection:
+            stored = connection.execute(sa.select(contents).where(_in(keys, contents), contents.c.input_hash == ""))
+            texts = {TextKey(one.item, one.kind, one.locale): one for one in map(content_from_row, stored)}
+            tried = connection.execute(sa.select(content_tries).where(_in(keys, content_tries)))
+            tries = [
+                Tried(TextKey(row.item_id, row.kind, row.locale), row.facts_hash, row.prompt_hash, row.model)
+                for row in tried
+            ]
+        return texts, {one.key: one for one in tries}
+
+    def settle(
+        self, settlement: Settlement, *, letters: Sequence[DeadLetter] = (), advances: Sequence[Advance] = (),
+        who: str = "headwater",
+    ) -> int:  # fmt: skip
+        """Store texts and settle their requests in ONE transaction; returns how many texts were stored.
+
+        A text that says the same from the same facts, prompt and model by now, or that a person has written, stays as it is.
+        Raises, with nothing written, Fenced when a partition has a newer owner.
+        """
+        stored = 0
+        with self._database.begin() as connection:
+            self._events.settle(connection, letters, advances)
+            _try(connection, settlement)
+            before = _stored(connection, settlement.texts)
+            for text in sorted(settlement.texts, key=lambda one: (one.item, one.kind, one.locale)):
+                key = TextKey(text.item, text.kind, text.locale)
+                if key not in before or _differs(before[key], text):
+                    stored += save_within(connection, text, who)
+            if settlement.true:
+                rows = [{**key._asdict(), "facts_at": at.isoformat()} for key, at in sorted(settlement.true)]
+                connection.execute(sa.text(STILL_TRUE), {"rows": json.dumps(rows)})
+            if settlement.done:
+                connection.execute(sa.delete(table).where(_in(settlement.done)))
+            if settlement.later:
+                connection.execute(sa.text(LATER), _columns(settlement.later))
+            if settlement.refused:
+                connection.execute(
+                    sa.update(table).where(_in([one.key for one in settlement.refused])).values(state="dead")
+                )
+            if settlement.tokens:
+                _count(connection, settlement.tokens)
+        return stored
+
+    def counts(self) -> RequestCounts:
+        """How many requests there are and how old the oldest is, and what models wrote this hour."""
+        state = sa.case((sa.and_(table.c.state == "waiting", table.c.attempts > 0), "later"), else_=table.c.state)
+        query = sa.select(state, sa.func.count(), sa.func.min(table.c.requested_at)).group_by(state)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            now = connection.execute(sa.select(sa.func.now())).scalar_one()
+        states = dict.fromkeys(("waiting", "later", "published", "dead"), 0) | {
+            name: int(count) for name, count, _ in rows
+        }
+        open_since = [oldest for name, _, oldest in rows if name in ("waiting", "published")]
+        oldest_s = max(0.0, (now - min(open_since)).total_seconds()) if open_since else 0.0
+        return RequestCounts(states, oldest_s, self.spent()[0])
+
+    def spent(self) -> tuple[int, float]:
+        """Tokens that models wrote in this hour, as far as it is settled, and the seconds until the next one begins."""
+        hour = sa.func.date_trunc("hour", sa.func.now())
+        tokens = sa.select(content_tokens.c.tokens).where(content_tokens.c.hour == hour).scalar_subquery()
+        left = sa.extract("epoch", hour + sa.text("interval '1 hour'") - sa.func.now())
+        with self._database.read() as connection:
+            written, left_s = connection.execute(sa.select(tokens, left)).one()
+        return int(written or 0), float(left_s)
+
+
+def _request(row: Any) -> ContentRequest:
+    return ContentRequest(
+        item=row.item_id, kind=row.kind, locale=row.locale, why=row.why, facts_at=row.facts_at, priority=row.priority,
+        requested_at=row._mapping.get("requested_at"),
+    )  # fmt: skip
+
+
+def _try(connection: sa.Connection, settlement: Settlement) -> None:
+    """Lock each text that is to be written, also one that is not there yet, by the row of what was asked for it."""
+    asked = {one.key: one for one in settlement.tries}
+    keys = {TextKey(one.item, one.kind, one.locale) for one in settlement.texts} | asked.keys()
+    tries = [asked.get(key, Tried(key, "", "", "")) for key in sorted(keys)]
+    rows = [
+        {**key._asdict(), "facts_hash": facts, "prompt_hash": prompt, "model": model}
+        for key, facts, prompt, model in ((one.key, one.facts_hash, one.prompt_hash, one.model) for one in tries)
+    ]
+    if rows:
+        connection.execute(sa.text(TRY), {"rows": json.dumps(rows)})
+
+
+def _stored(connection: sa.Connection, texts: Sequence[Content]) -> dict[TextKey, Content]:
+    """What is stored of these texts, which nobody else changes until the transaction ends."""
+    keys = [TextKey(one.item, one.kind, one.locale) for one in texts]
+    query = sa.select(contents).where(_in(keys, contents), contents.c.input_hash == "")
+    query = query.order_by(contents.c.item_id, contents.c.kind, contents.c.locale).with_for_update()
+    found = map(content_from_row, connection.execute(query) if keys else ())
+    return {TextKey(one.item, one.kind, one.locale): one for one in found}
+
+
+def _differs(before: Content, text: Content) -> bool:
+    """Whether a text is about something else than the stored one, or by a better author."""
+    if (before.facts_hash, before.prompt_hash, before.style) != (text.facts_hash, text.prompt_hash, text.style):
+        return True
+    return text.origin == "model" and before.model != text.model
+
+
+def _count(connection: sa.Connection, tokens: int) -> None:
+    fresh = insert(content_tokens).values(hour=sa.func.date_trunc("hour", sa.func.now()), tokens=tokens)
+    total = content_tokens.c.tokens + fresh.excluded.tokens
+    connection.execute(fresh.on_conflict_do_update(index_elements=["hour"], set_={"tokens": total}))
+
+
+def _in(keys: Iterable[TextKey], of: sa.Table = table) -> sa.ColumnElement[bool]:
+    return sa.tuple_(of.c.item_id, of.c.kind, of.c.locale).in_([tuple(key) for key in keys])
+
+
+def _columns(keys: Sequence[TextKey]) -> dict[str, Any]:
+    return {name: [getattr(key, name[:-1]) for key in keys] for name in ("items", "kinds", "locales")}

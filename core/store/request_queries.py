@@ -1,0 +1,82 @@
+"""The SQL of core/store/content_requests.py."""
+
+from __future__ import annotations
+
+# Newest and most viewed first: an item with twice the views goes before one that changed a day later. Made of constants, so
+# that it can be compared whenever it was computed.
+PRIORITY = "ln(1 + coalesce(viewed.events, 0)::float8) / ln(2.0::float8) + extract(epoch FROM {at})::float8 / 86400"
+VIEWED = "LEFT JOIN LATERAL (SELECT sum(n.events) AS events FROM item_counts n WHERE n.item_id = {item}) viewed ON true"
+
+WANTING = f"""
+WITH wanted AS (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:locales AS text[])) AS w (kind, locale)),
+texts AS (
+    SELECT i.item_id, w.kind, w.locale, i.changed_at, 'missing' AS why
+    FROM items i CROSS JOIN wanted w
+    WHERE NOT i.removed AND NOT i.hidden AND i.txn >= :since AND NOT EXISTS (
+        SELECT FROM contents c
+        WHERE (c.item_id, c.kind, c.locale, c.input_hash) = (i.item_id, w.kind, w.locale, ''))
+    UNION ALL
+    SELECT c.item_id, c.kind, c.locale, i.changed_at, CASE WHEN i.changed_at > c.facts_at THEN 'changed' ELSE 'model' END
+    FROM contents c JOIN items i USING (item_id)
+    WHERE c.status = ANY(:writable) AND c.input_hash = '' AND NOT i.removed AND NOT i.hidden AND i.txn >= :since
+      AND c.kind = ANY(:known) AND (:locale = '' OR c.locale = :locale)
+      AND (i.changed_at > c.facts_at OR (:model <> '' AND c.origin = 'template' AND NOT EXISTS (
+        SELECT FROM content_tries t
+        WHERE (t.item_id, t.kind, t.locale, t.facts_hash) = (c.item_id, c.kind, c.locale, c.facts_hash)
+          AND t.model = :model AND t.prompt_hash = CAST(:prompts AS jsonb) ->> c.kind)))
+)
+SELECT texts.*, changed_at AS facts_at, {PRIORITY.format(at="texts.changed_at")} AS priority
+FROM texts {VIEWED.format(item="texts.item_id")}
+WHERE :all OR NOT EXISTS (
+    SELECT FROM content_requests r
+    WHERE (r.item_id, r.kind, r.locale) = (texts.item_id, texts.kind, texts.locale)
+      AND (r.state <> 'dead' OR r.facts_at >= texts.changed_at))
+ORDER BY priority DESC, item_id, kind, locale LIMIT :limit
+"""
+
+ABOUT = f"""
+SELECT i.item_id, :kind AS kind, :locale AS locale, 'asked' AS why, i.changed_at AS facts_at,
+    {PRIORITY.format(at="i.changed_at")} AS priority
+FROM items i {VIEWED.format(item="i.item_id")}
+WHERE i.item_id = ANY(:items) AND NOT i.removed AND NOT i.hidden ORDER BY priority DESC, i.item_id
+"""
+
+# What was refused is asked for again only by someone, or once the item has changed.
+REQUEST = """
+INSERT INTO content_requests (item_id, kind, locale, why, facts_at, priority)
+SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+    AS given (item_id text, kind text, locale text, why text, facts_at timestamptz, priority float8)
+ON CONFLICT (item_id, kind, locale) DO UPDATE SET
+    why = excluded.why, facts_at = excluded.facts_at, priority = excluded.priority, state = 'waiting', attempts = 0,
+    requested_at = now(), not_before = now()
+WHERE content_requests.state = 'dead' AND (excluded.why = 'asked' OR excluded.facts_at > content_requests.facts_at)
+"""
+
+# What a topic of another id was told is lost with it.
+NEXT = """
+SELECT * FROM content_requests
+WHERE (state = 'waiting' AND not_before <= now()) OR (state = 'published' AND published_to <> :topic_id)
+ORDER BY priority DESC, item_id, kind, locale LIMIT :room FOR UPDATE SKIP LOCKED
+"""
+
+TRY = """
+INSERT INTO content_tries (item_id, kind, locale, facts_hash, prompt_hash, model)
+SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+    AS given (item text, kind text, locale text, facts_hash text, prompt_hash text, model text) ORDER BY item, kind, locale
+ON CONFLICT (item_id, kind, locale) DO UPDATE SET
+    facts_hash = coalesce(nullif(excluded.facts_hash, ''), content_tries.facts_hash),
+    prompt_hash = coalesce(nullif(excluded.prompt_hash, ''), content_tries.prompt_hash),
+    model = coalesce(nullif(excluded.model, ''), content_tries.model), tried_at = now()
+"""
+
+STILL_TRUE = """
+UPDATE contents c SET facts_at = greatest(c.facts_at, given.facts_at)
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (item text, kind text, locale text, facts_at timestamptz)
+WHERE (c.item_id, c.kind, c.locale, c.input_hash) = (given.item, given.kind, given.locale, '')
+"""
+
+LATER = """
+UPDATE content_requests SET state = 'waiting', attempts = attempts + 1, not_before = now() + least(
+    power(2.0::float8, least(attempts, 20)) * interval '15 seconds', interval '1 hour')
+WHERE (item_id, kind, locale) IN (SELECT * FROM unnest(CAST(:items AS text[]), CAST(:kinds AS text[]), CAST(:locales AS text[])))
+"""
