@@ -77,6 +77,16 @@ JOB_SECONDS = Histogram(
 )
 
 # Text
+TEXT_REQUESTS = Gauge("headwater_content_requests", "Requests for texts that are not settled, by state", ["state"])
+TEXT_REQUESTS_AGE = Gauge("headwater_content_requests_age_seconds", "Age of the oldest request that waits for its turn")
+TEXT_REQUESTS_LAG = Gauge(
+    "headwater_content_lag_messages", "Messages behind the end of the requests' partition", ["partition"]
+)
+TEXT_REQUESTS_SETTLED = Counter("headwater_content_settled_total", "Requests settled, by outcome", ["outcome"])
+TEXT_TOKENS_HOUR = Gauge("headwater_content_tokens_hour", "Tokens written in this hour by all workers")
+TEXT_BUDGET_WAIT = Gauge(
+    "headwater_content_budget_wait_seconds", "How long this worker waits until tokens may be written again"
+)
 TEXTS = Counter("headwater_texts_total", "Texts written, by kind and outcome", ["kind", "outcome"])
 TEXT_TOKENS = Counter("headwater_text_tokens_total", "Tokens generated", ["provider"])
 

@@ -84,7 +84,7 @@ def migrate(ctx: typer.Context) -> None:
 
 @app.command(rich_help_panel=RUN)
 def status(ctx: typer.Context, json: Json = False) -> None:
-    """What runs: events and the months they are kept in, lag, dead letters, models, jobs."""
+    """What runs: events and the months they are kept in, lag, texts, dead letters, models, jobs."""
     with opened(ctx.obj, progress=False) as context:
         document = status_of(context.store)
     if json:
@@ -96,6 +96,13 @@ def status(ctx: typer.Context, json: Json = False) -> None:
     if (behind := document["messages_behind"]) is not None:
         console.print(f"consumers are {behind:,} messages behind")
     print_table(("months of events", "from", "to", "tables", "MB"), months_of(document["event_tables"]), "no tables")
+    texts = document["text_requests"]
+    open_texts = ", ".join(f"{count:,} {state}" for state, count in texts.states.items() if count) or "none"
+    budget = ctx.obj.content_tokens_per_hour
+    console.print(
+        f"requests for texts: {open_texts}; the oldest waits for {texts.oldest_s:,.0f} s; {texts.tokens:,} tokens this hour"
+        + (f" of {budget:,}" if budget else "")
+    )
     letters = document["dead_letters"].items()
     print_table(("dead letters", "count"), [(reason, f"{count:,}") for reason, count in letters], "no dead letters")
     rows = [(one["name"], f"v{one['version']}", one["state"], one["verdict"][:90]) for one in document["models"]]

@@ -29,8 +29,10 @@ from headwater.services import running_services
 from headwater.terminal import console
 from jobs.context import JobContext, job_context
 from jobs.generate import generate
+from jobs.text_model import TextModel
 from jobs.train import train
 from migrations.run import upgrade
+from models.content.fit import Fits
 from models.text import open_generator
 from models.text.local import convert_gguf
 
@@ -76,7 +78,7 @@ def demo(settings: Settings, *, once: bool, data: Path | None) -> None:
             console.print(settings.keys_note)
             if not once:
                 console.print("Ctrl-C stops everything; Postgres keeps its data, the embedded broker keeps nothing.")
-                with running_roles(settings, ("schedule",)), contextlib.suppress(KeyboardInterrupt):
+                with running_roles(settings, ("schedule", "generate-worker")), contextlib.suppress(KeyboardInterrupt):
                     Event().wait()
                 console.print("stopping")
 
@@ -128,15 +130,16 @@ def publish_and_ingest(dataset: Dataset, settings: Settings, store: Store, repor
 
 def write_texts(settings: Settings, context: JobContext) -> None:
     """Descriptions of the most interacted-with items, by the configured model or SmolLM2; the template where none can be had."""
+    model = None
     try:
         if not settings.text_endpoint and settings.text_model == str(_model_folder(settings)):
             convert_gguf(fetch_smollm2(settings.home, context.reporter), _model_folder(settings), context.reporter)
         generator = open_generator(settings, context.reporter)
+        model = TextModel(lambda: generator)
         say(f"text model: {generator.name}")
     except HeadwaterError as error:
         say(f"no text model, the template speaks instead: {error}")
-        generator = None
-    outcome = generate("description", TEXTS, generator, context)
+    outcome = generate("description", TEXTS, model, context, fits=Fits(settings.fits_file))
     say(", ".join(f"{count} {what}" for what, count in outcome.items()) or "every item has its text already")
 
 

@@ -1,4 +1,4 @@
-"""The roles as processes: ingest, serve, schedule. Started together, restarted when one dies, stopped in order."""
+"""The roles as processes (ingest, serve, ...): started together, restarted when one dies, stopped in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headwater.process import GuardedProcess, tail
 
 log = logging.getLogger(__name__)
 
-ROLES = ("ingest", "serve", "schedule")
+ROLES = ("ingest", "serve", "schedule", "generate-worker")
 LONGEST_PAUSE_S = 30.0
 STEADY_AFTER_S = 60.0  # a role that ran this long begins again with the shortest pause
 PASSED_ON = ("PATH", "HOME", "LANG", "PYTHONPATH", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")

@@ -8,9 +8,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from threading import Event, Thread
 
 import typer
@@ -22,34 +22,24 @@ from core.store import Store, open_store
 from core.tracing import exporting
 from headwater.services import attach
 from ingest.consumer import BatchReport, run_consumer
+from ingest.requests import run_requests
 from jobs.context import job_context
+from jobs.generate import TextWriter
+from jobs.requests import RequestWorker
 from jobs.schedule import Schedule
+from jobs.text_model import configured_model
+from models.content.fit import Fits
 
 log = logging.getLogger(__name__)
 
+NICENESS = 10  # of who writes texts: answering and ingesting go first
 STOP_S = 9.0  # longer than a lock is waited for and a group left, shorter than who stops us usually waits
 
 
 def ingest(ctx: typer.Context) -> None:
     """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
     with stopping() as stop, _role(ctx.obj, "ingest") as (settings, store):
-        consuming: Future[None] = Future()
-
-        def consume() -> None:
-            try:
-                run_consumer(settings, store, stop=stop, on_batch=_LagTold(store))
-                consuming.set_result(None)
-            except BaseException as error:  # noqa: BLE001 -- raised again below
-                consuming.set_exception(error)
-            stop.set()
-
-        # In a thread, because a signal is heard only here, and not by a thread that waits for a Postgres that hangs.
-        Thread(target=consume, name="ingest", daemon=True).start()
-        stop.wait()
-        if not wait([consuming], timeout=STOP_S).done:
-            log.error("the batch under way is given up: Postgres does not answer. Whoever comes next reads it again")
-            os._exit(75)  # EX_TEMPFAIL; the thread cannot be interrupted
-        consuming.result()
+        _until_done("ingest", lambda: run_consumer(settings, store, stop=stop, on_batch=_LagTold(store)), stop)
 
 
 def serve(ctx: typer.Context) -> None:
@@ -64,7 +54,7 @@ def serve(ctx: typer.Context) -> None:
 
 
 def schedule(ctx: typer.Context) -> None:
-    """Run jobs when they are due: train, generate, maintain. Any number may run; each due job runs once."""
+    """Run jobs when they are due: train, update, maintain. Any number may run; each due job runs once."""
     with _role(ctx.obj, "schedule") as (settings, store):
         jobs = Schedule(job_context(settings, store))
         with suppress(Conflict):  # it waits to run already
@@ -73,9 +63,47 @@ def schedule(ctx: typer.Context) -> None:
 
 
 def generate_worker(ctx: typer.Context) -> None:
-    """Run only the jobs that write texts: for machines that have the text model's GPU."""
-    with _role(ctx.obj, "generate-worker") as (settings, store):
-        asyncio.run(_until_stopped(Schedule(job_context(settings, store)), queues=("generate",)))
+    """Write the catalogue's texts: those that are missing, outdated or asked for, the newest and most viewed items' first.
+
+    Requests for texts travel through the topic <namespace>.content.requests; workers are a consumer group of it, so run as
+    many as it has partitions, where the text model's GPU is. Each requested text is written once in effect, whoever is
+    killed. HEADWATER_CONTENT_KINDS says which texts every item is to have, HEADWATER_CONTENT_TOKENS_PER_HOUR how much the
+    text model may write. Without a text model, or while it is away, the template speaks. `headwater content requests` shows
+    how far they are.
+    """
+    with stopping() as stop, _role(ctx.obj, "generate-worker") as (settings, store):
+        os.nice(NICENESS)
+
+        def work() -> None:
+            context = job_context(settings, store)
+            writer = TextWriter(context, configured_model(settings, context.reporter), Fits(settings.fits_file))
+            with closing(RequestWorker(context, writer)) as worker:
+                run_requests(settings, store, worker, stop=stop)
+
+        _until_done("generate-worker", work, stop)
+
+
+def _until_done(name: str, work: Callable[[], None], stop: Event) -> None:
+    """Run `work`, which ends soon after `stop` is set; where it does not, give up what it is doing, which is harmless.
+
+    In a thread, because a signal is heard only here, and not by a thread that waits for a Postgres that hangs.
+    """
+    working: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            working.set_result(None)
+        except BaseException as error:  # noqa: BLE001 -- raised again below
+            working.set_exception(error)
+        stop.set()
+
+    Thread(target=run, name=name, daemon=True).start()
+    stop.wait()
+    if not wait([working], timeout=STOP_S).done:
+        log.error("%s does not end in time: its batch under way is given up. Whoever comes next reads it again", name)
+        os._exit(75)  # EX_TEMPFAIL; the thread cannot be interrupted
+    working.result()
 
 
 class _LagTold:
@@ -127,8 +155,8 @@ def traced(settings: Settings, role: str) -> AbstractContextManager[None]:
     return exporting(settings.traces_endpoint, settings.traces_share, **where, **{"headwater.role": role})
 
 
-async def _until_stopped(schedule: Schedule, queues: tuple[str, ...] | None = None) -> None:
+async def _until_stopped(schedule: Schedule) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await schedule.run(stop, queues)
+    await schedule.run(stop)

@@ -70,6 +70,7 @@ def status_of(store: Store) -> dict[str, Any]:
         "messages_behind": store.lag.behind(),
         "event_tables": store.partitions.tables(),
         "dead_letters": store.dead_letters.counts(),
+        "text_requests": store.content_requests.counts(),
         "positions": [
             {"topic": topic, "partition": partition, "next_offset": offset}
             for topic, _, partition, offset in store.dead_letters.positions()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from core import telemetry
@@ -22,7 +22,8 @@ from core.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, InvalidE
 from core.events import decode
 from core.settings import Settings
 from core.store import Store
-from core.store.events import Advance, Appended, Claim, Coordinates, DeadLetter, Received
+from core.store.events import Advance, Appended, Coordinates, DeadLetter, Received
+from ingest.claims import RETRY_S, Claims
 from ingest.dead_letters import bury, halt_if_too_many
 from ingest.kafka import Stream
 from ingest.reader import Record
@@ -30,8 +31,6 @@ from ingest.traces import transaction
 
 log = logging.getLogger(__name__)
 
-RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # between attempts while Postgres or the broker is away
-CONFIRM_S = 3.0  # how often a consumer with nothing to do makes sure that it still owns its partitions
 LATE = timedelta(days=1)
 SAMPLES = 100  # messages of a batch at most whose time to be servable is observed
 
@@ -83,21 +82,19 @@ class Consumer:
 
     def __init__(self, settings: Settings, store: Store, on_batch: Callable[[BatchReport], None]) -> None:
         self._settings, self._store, self._on_batch = settings, store, on_batch
-        self._claims: dict[int, Claim] = {}
+        self._claims = Claims(settings, store, self._forget, telemetry.EVENTS_LOST.inc)
         self._newest: dict[int, float] = {}  # by partition, when the newest message written was published
-        self._failures = 0
-        self._retry_at = self._confirmed_at = 0.0
 
     def join(self) -> Stream:
         """Become a member of the group."""
         settings = self._settings
         assert settings.kafka_bootstrap is not None
-        self._claims.clear()
+        self._claims.held.clear()
         gc.unfreeze()
         gc.collect()  # what an earlier membership left: frozen, its sockets would stay open for ever
         gc.freeze()  # what is loaded by now stays: collecting garbage need not walk it for every few hundred messages
         return Stream(
-            settings.kafka_bootstrap, settings.topic, f"{settings.namespace}.ingest", self._forget,
+            settings.kafka_bootstrap, settings.topic, f"{settings.namespace}.ingest", self._claims.forget,
             partitions=settings.topic_partitions, batch_events=settings.ingest_batch_events,
             session_timeout_ms=settings.session_timeout_ms,
         )  # fmt: skip
@@ -106,56 +103,15 @@ class Consumer:
         """Poll, decode, write, advance; or find out why not."""
         records = stream.poll(self._settings.ingest_poll_ms)
         try:
-            if time.monotonic() >= self._retry_at:
-                self._claim(stream)
+            self._claims.keep(stream)
             if records:
                 self._write(stream, self._decode(stream, records))
         except DatabaseUnavailable as error:
-            # Held, not left: the group sees us polling, so nobody else has to fail at the same database.
-            stream.hold()
-            wait = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
-            self._failures, self._retry_at = self._failures + 1, time.monotonic() + wait
-            log.warning("%s; trying again in %g s", error, wait)
+            self._claims.wait(stream, error)
             for partition, published in self._newest.items():
                 telemetry.LAG_SECONDS.labels(str(partition)).set(time.time() - published)
         except Fenced as error:
-            telemetry.FENCED.inc()
-            log.warning("%s; asking the group again", error)
-            self._forget(set(self._claims))
-            stream.rejoin()
-
-    def _claim(self, stream: Stream) -> None:
-        """Place every waiting partition where Postgres says; now and then make sure of those that are placed."""
-        if not stream.waiting and time.monotonic() - self._confirmed_at > CONFIRM_S:
-            for claim in self._claims.values():
-                self._store.events.confirm(claim)
-            self._confirmed_at = time.monotonic()
-        for partition in sorted(stream.waiting):
-            held = self._claims.get(partition)
-            if held is not None and held.topic_id == stream.topic_id:
-                claim = self._store.events.confirm(held)
-            else:
-                claim = self._store.events.claim(stream.topic, stream.topic_id, partition)
-            if partition in stream.cut:
-                claim = self._mend(stream, claim)
-            halt_if_too_many(self._settings, self._store, claim)
-            self._claims[partition] = claim
-            stream.place(partition, claim.next_offset)
-            log.info("reading %s[%d] from %d, epoch %d", claim.topic, partition, claim.next_offset, claim.epoch)
-
-    def _mend(self, stream: Stream, claim: Claim) -> Claim:
-        """The log holds nothing where we were to go on: go on at its start, and say aloud what that means."""
-        earliest = stream.earliest(claim.partition)
-        lost = earliest - claim.next_offset
-        if lost > 0:
-            telemetry.EVENTS_LOST.inc(lost)
-            log.error(
-                "%s[%d]: the broker dropped %d messages before they were read (offsets %d to %d): its retention is "
-                "shorter than the consumer was away", claim.topic, claim.partition, lost, claim.next_offset, earliest - 1,
-            )  # fmt: skip
-        else:
-            log.error("%s[%d] ends before %d: reading it again", claim.topic, claim.partition, claim.next_offset)
-        return self._store.events.rewind(claim.topic, claim.topic_id, claim.partition, earliest)
+            self._claims.fenced(stream, error)
 
     def _decode(self, stream: Stream, records: Mapping[int, Sequence[Record]]) -> list[Decoded]:
         settings, topic, topic_id = self._settings, stream.topic, stream.topic_id
@@ -182,7 +138,7 @@ class Consumer:
         received = [one for _, one in batch if isinstance(one, Received)]
         dead = [one for _, one in batch if isinstance(one, DeadLetter)]
         reached = {one.at.partition: one.at.offset + 1 for _, one in batch}
-        advances = [Advance(self._claims[partition], offset) for partition, offset in reached.items()]
+        advances = [Advance(self._claims.held[partition], offset) for partition, offset in reached.items()]
         try:
             with transaction(batch):
                 appended = self._store.events.append(received, dead, advances)
@@ -190,12 +146,10 @@ class Consumer:
             for part in self._parts(batch, refusal):
                 self._write(stream, part)
             return
-        for partition, offset in reached.items():
-            self._claims[partition] = replace(self._claims[partition], next_offset=offset)
-        self._confirmed_at, self._failures = time.monotonic(), 0
+        self._claims.reached(reached)
         self._account(stream, batch, appended, time.perf_counter() - start)
         for partition in {letter.at.partition for letter in dead}:
-            halt_if_too_many(self._settings, self._store, self._claims[partition])
+            halt_if_too_many(self._settings, self._store, self._claims.held[partition])
 
     def _parts(self, batch: Sequence[Decoded], refusal: InvalidEvent) -> Sequence[Sequence[Decoded]]:
         """What to write instead of a batch that was refused: its halves, or the dead letter of its only message."""
@@ -228,7 +182,7 @@ class Consumer:
         newest = {one.at.partition: record.timestamp / 1000 for record, one in batch}
         behind = {
             partition: max(0, (stream.end(partition) or 0) - claim.next_offset)
-            for partition, claim in self._claims.items()
+            for partition, claim in self._claims.held.items()
         }
         for partition, published in newest.items():
             telemetry.LAG_MESSAGES.labels(str(partition)).set(behind[partition])
@@ -238,8 +192,7 @@ class Consumer:
         return sum(behind.values())
 
     def _forget(self, partitions: set[int]) -> None:
-        for partition in partitions & self._claims.keys():
-            del self._claims[partition]
+        for partition in partitions:
             self._newest.pop(partition, None)
             for gauge in (telemetry.LAG_MESSAGES, telemetry.LAG_SECONDS):
                 gauge.remove_by_labels({"partition": str(partition)})  # its next owner shows it

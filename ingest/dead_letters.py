@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -12,6 +13,7 @@ import msgspec
 from core.bus import Bus, Message
 from core.errors import InvalidEvent, TooManyDeadLetters
 from core.events import decode, partition_key
+from core.requests import decode_request
 from core.settings import Settings
 from core.store import Store
 from core.store.dead_letters import BuriedMessage
@@ -91,8 +93,13 @@ def replay(store: Store, bus: Bus, letters: Sequence[BuriedMessage]) -> int:
 def _message(letter: BuriedMessage) -> Message:
     payload = letter.payload or b""
     headers = tuple((unquote_to_bytes(name).decode(), unquote_to_bytes(value)) for name, value in letter.headers)
-    try:
-        key = partition_key(decode(payload, headers, max_bytes=len(payload) + 1).body)
-    except InvalidEvent:
-        key = str(letter.number).encode()  # no owner to keep in order with: spread them
-    return Message(key, payload, headers)
+    return Message(_key(payload, headers) or str(letter.number).encode(), payload, headers)
+
+
+def _key(payload: bytes, headers: tuple[tuple[str, bytes], ...]) -> bytes | None:
+    """The key it had; None where there is no owner to keep it in order with: spread them."""
+    with suppress(InvalidEvent):
+        return partition_key(decode(payload, headers, max_bytes=len(payload) + 1).body)
+    with suppress(InvalidEvent):
+        return decode_request(payload).item.encode()
+    return None

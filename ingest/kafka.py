@@ -77,18 +77,23 @@ class Stream:
 
     def poll(self, timeout_ms: int) -> Mapping[int, Sequence[Record]]:
         """Messages of placed partitions, in order, by partition; waits `timeout_ms` at most for the first."""
-        try:
-            # All its partitions are paused: it keeps the membership and fetches nothing.
-            self._consumer.poll(0 if self.placed else timeout_ms)
-        except KafkaError as error:
-            raise unreachable(self._bootstrap, error) from error
-        self._watch()
-        if self._recreated() or not self.placed:
+        self.stay(0 if self.placed else timeout_ms)
+        if not self.placed:
             return {}
         records = self._reader.poll(timeout_ms)
         if self._reader.cut:
             self._cut(set(self._reader.cut))
         return records
+
+    def stay(self, timeout_ms: int = 0) -> None:
+        """Keep the membership without reading on; waits `timeout_ms` at most for something to happen to the group."""
+        try:
+            # All its partitions are paused: it fetches nothing.
+            self._consumer.poll(timeout_ms)
+        except KafkaError as error:
+            raise unreachable(self._bootstrap, error) from error
+        self._watch()
+        self._recreated()
 
     def place(self, partition: int, offset: int) -> None:
         """Read a waiting partition from `offset` on."""
@@ -159,13 +164,11 @@ class Stream:
         else:
             self._restart(topic_id)
 
-    def _recreated(self) -> bool:
+    def _recreated(self) -> None:
         """Notice that the topic is another one than before: all its partitions wait, under the new `topic_id`."""
         current = self._consumer._cluster.topic_id(self.topic)
-        if current is None or str(current) == self.topic_id:
-            return False
-        self._restart(str(current))
-        return True
+        if current is not None and str(current) != self.topic_id:
+            self._restart(str(current))
 
     def _restart(self, topic_id: str) -> None:
         log.warning(

@@ -17,16 +17,14 @@ import procrastinate
 from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from core.errors import Conflict, DatabaseUnavailable, NotFound, TextModelUnavailable
+from core.errors import Conflict, DatabaseUnavailable, NotFound
 from core.store.database import Database
 from core.store.job_runs import JobRun
 from core.telemetry import JOB_RUNS, JOB_SECONDS
 from jobs.context import JobContext
-from jobs.generate import generate
 from jobs.maintain import maintain
 from jobs.train import train
 from jobs.update import update_transitions
-from models.text import open_generator
 
 log = logging.getLogger(__name__)
 
@@ -55,23 +53,10 @@ def train_light_models(context: JobContext) -> str:
     return train_models(context, context.settings.light_train_models.split(","))
 
 
-def write_texts(context: JobContext, kind: str = "description", limit: int | None = None) -> str:
-    """Write missing and stale texts: by the configured model, or by the template while that cannot be had."""
-    settings = context.settings
-    generator = None
-    if settings.text_model or settings.text_endpoint:
-        try:
-            generator = open_generator(settings, context.reporter)
-        except TextModelUnavailable as error:
-            log.warning("the template speaks instead: %s", error)
-    return str(dict(generate(kind, limit or settings.generate_items, generator, context)))
-
-
 JOBS: dict[str, Job] = {
     "train": Job(train_models, "train_cron"),
     "train-light": Job(train_light_models, "light_train_cron"),
     "update": Job(update_transitions, "update_cron", queue=UPDATES),
-    "generate": Job(write_texts, "generate_cron", queue="generate"),
     "maintain": Job(maintain, "maintain_cron"),
 }
 
@@ -98,13 +83,13 @@ class Schedule:
         except ConnectorException as error:
             raise DatabaseUnavailable(f"the schedule's database does not answer: {error}") from error
 
-    async def run(self, stop: asyncio.Event | None = None, queues: Sequence[str] | None = None) -> None:
-        """Run due jobs, of all queues or those named, until `stop` is set. Any number of these may run at once."""
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Run due jobs until `stop` is set. Any number of these may run at once."""
         app = self._app()
         async with app.open_async():
             rescue = asyncio.create_task(self._rescue(app))
             # A training takes its time; what is to happen within a minute does not wait for it.
-            names = {job.queue for job in JOBS.values()} if queues is None else set(queues)
+            names = {job.queue for job in JOBS.values()}
             shares = [sorted(share) for share in (names - {UPDATES}, names & {UPDATES}) if share]
             workers = [
                 asyncio.create_task(app.run_worker_async(install_signal_handlers=False, concurrency=1, queues=share))

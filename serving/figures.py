@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import DatabaseUnavailable
+from core.store.content_requests import RequestCounts
 from core.store.contents import Content
 from core.store.versions import ModelVersion
 from models.content import ITEM_KINDS
@@ -45,13 +46,16 @@ def front(service: Service) -> dict[str, Any]:
     dead: dict[str, int] = {}
     partitions: Sequence[tuple[str, str, int, int]] = []
     texts: list[Content] = []
+    requests: RequestCounts | None = None
     users: list[str] = []
     versions: Sequence[ModelVersion] = [one.version for one in service.models.served.values()]
     runs: Sequence[JobRun] = []
     lag: int | None = None
     try:
         totals = service.store.catalogue.totals()
-        dead, partitions = service.store.dead_letters.counts(), service.store.dead_letters.positions()
+        dead, positions = service.store.dead_letters.counts(), service.store.dead_letters.positions()
+        partitions = [one for one in positions if one[0] != service.settings.requests_topic]
+        requests = service.store.content_requests.counts()
         versions, texts = service.registry.versions(limit=SHOWN_VERSIONS), service.store.contents.newest(4)
         users = service.store.history.recent_users(8)
         lag = service.store.lag.behind()
@@ -70,6 +74,7 @@ def front(service: Service) -> dict[str, Any]:
         "partitions": len(partitions),
         "models": [_line(service, one, versions) for one in _live_first(versions)], "runs": runs,
         "has_schedule": service.jobs is not None, "texts": [(text, service.catalogue.view) for text in texts], "users": users,
+        "requests": requests,
         "catalogue_age_s": service.catalogue.age_s, "catalogue_stale": service.catalogue.age_s > STALE_CATALOGUE_S,
     }  # fmt: skip
 

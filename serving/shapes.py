@@ -213,21 +213,6 @@ class ContentAnswer(msgspec.Struct, frozen=True):
     stale: bool
 
 
-class ContentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Write a text now."""
-
-    item: Id
-    kind: str = "description"
-    locale: Annotated[str, Meta(min_length=1, max_length=35)] = "en"
-
-
-class RegenerateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Write missing and stale texts soon, in the background."""
-
-    kind: str = "description"
-    limit: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-
-
 class JobStarted(msgspec.Struct, frozen=True):
     """A run that was asked for."""
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"
 SETTINGS_FILE = ROOT / "docker" / "headwater.toml"
 BEYOND_SETTINGS = {"HEADWATER_CONFIG"}  # says where the settings are
-ROLES = {"ingest", "serve", "schedule"}
+ROLES = {"ingest", "serve", "schedule", "generate-worker"}
 SECRETS = {"POSTGRES_PASSWORD": "p", "HEADWATER_SECRET": "s"}
 
 

@@ -1,4 +1,4 @@
-"""`headwater events`: publish a file, look at dead letters, publish them again, rebuild from the topic."""
+"""`headwater events`: publish a file, look at dead letters (of requests too), publish them again, rebuild from the topic."""
 
 from __future__ import annotations
 
@@ -128,8 +128,13 @@ def dead_replay(
     with opened(ctx.obj) as context:
         settings, letters = context.settings, context.store.dead_letters.list(limit, reason, replayable=True)
         assert settings.kafka_bootstrap is not None
-        with Bus(settings.kafka_bootstrap, settings.topic) as bus:
-            replayed = replay_dead(context.store, bus, letters)
+        requests = [letter for letter in letters if letter.topic == settings.requests_topic]
+        events = [letter for letter in letters if letter.topic != settings.requests_topic]
+        replayed = 0
+        for topic, found in ((settings.topic, events), (settings.requests_topic, requests)):
+            if found:
+                with Bus(settings.kafka_bootstrap, topic) as bus:
+                    replayed += replay_dead(context.store, bus, found)
     console.print(f"{replayed:,} dead letters published again")
 
 

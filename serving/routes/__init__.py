@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from litestar import Router
 
-from serving.routes import content, events, health, items, jobs, models, recommendations, slates, users
+from serving.routes import (
+    content,
+    events,
+    health,
+    items,
+    jobs,
+    models,
+    recommendations,
+    regeneration,
+    reviews,
+    slates,
+    users,
+    writing,
+)
 
 API = Router(
     "/v1",
     route_handlers=[
         *events.ROUTES, *recommendations.ROUTES, *items.ROUTES, *users.ROUTES, *slates.ROUTES, *content.ROUTES,
-        *models.ROUTES, *jobs.ROUTES,
+        *writing.ROUTES, *regeneration.ROUTES, *reviews.ROUTES, *models.ROUTES, *jobs.ROUTES,
     ],
 )  # fmt: skip
 OPERATIONS = health.ROUTES

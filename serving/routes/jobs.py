@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from litestar import get, post
-from litestar.params import JSONBody
 
 from core.errors import Unavailable
 from serving.problems import documented
-from serving.routes.content import content_kind
-from serving.routes.parameters import ADMIN, CONTENT_WRITE, Limit, Name, Serving
+from serving.routes.parameters import ADMIN, Limit, Name, Serving
 from serving.service import Jobs, Service, run
-from serving.shapes import JobRunAnswer, JobStarted, RegenerateRequest
+from serving.shapes import JobRunAnswer, JobStarted
 
 TAGS = ["jobs"]
 
@@ -36,18 +34,6 @@ async def run_job(service: Serving, name: Name) -> JobStarted:
     return JobStarted(await run(service.threads.database, schedule(service).run_now, name), name)
 
 
-@post(
-    "/content/regenerate", status_code=202, opt=CONTENT_WRITE, responses=documented(404, 409), tags=["content"],
-    summary="Write missing and stale texts in the background",
-)  # fmt: skip
-async def regenerate(service: Serving, data: JSONBody[RegenerateRequest]) -> JobStarted:
-    """Runs the generate job for one kind of text."""
-    arguments = {"kind": content_kind(data.kind).name} | ({} if data.limit is None else {"limit": data.limit})
-    return JobStarted(
-        await run(service.threads.database, schedule(service).run_now, "generate", **arguments), "generate"
-    )
-
-
 def schedule(service: Service) -> Jobs:
     """The schedule. Raises Unavailable when this server was started without one."""
     if service.jobs is None:
@@ -55,4 +41,4 @@ def schedule(service: Service) -> Jobs:
     return service.jobs
 
 
-ROUTES = [list_jobs, run_job, regenerate]
+ROUTES = [list_jobs, run_job]

@@ -84,6 +84,7 @@ def test_status_is_one_json_document(settings: Settings) -> None:
     assert document["totals"]["interaction.view"] == 15
     assert document["positions"][0]["next_offset"] == 15
     assert document["messages_behind"] is None
+    assert document["text_requests"]["states"] == {"waiting": 0, "later": 0, "published": 0, "dead": 0}
 
 
 def test_status_says_which_months_of_events_are_kept_and_which_are_detached(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from core.errors import ConfigurationError
 from core.events import Interaction, ItemChanged, UserChanged, UserErased
 from core.store import open_store
-from ingest import consumer
+from ingest import claims
 from ingest.consumer import run_consumer
 from ingest.kafka import Stream
 from ingest.reader import Reader
@@ -57,7 +57,7 @@ def test_each_batch_is_reported_and_measured(world: World) -> None:
     world.publish_garbage(b"bad")
     with world.consumer():
         world.wait_until_settled()
-        world.wait_until(lambda: world.reports[-1].lag == 0, 10)
+        world.wait_until(lambda: bool(world.reports) and world.reports[-1].lag == 0, 10)
         assert (
             metric("consumer_lag_messages", partition=str(world.ask("SELECT max(partition) FROM dead_letters")[0][0]))
             == 0
@@ -154,7 +154,7 @@ def test_publishing_again_changes_nothing(world: World) -> None:
 def test_a_replay_reads_everything_again_changes_nothing_and_brings_no_erased_user_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "CONFIRM_S", 0.3)
+    monkeypatch.setattr(claims, "CONFIRM_S", 0.3)
     world.publish(world.mixture(300))
     world.publish_garbage(b"bad", b"worse")
     with world.consumer():

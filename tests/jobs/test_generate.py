@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.errors import NotFound
-from core.events import ItemChanged, ItemRemoved
+from core.events import ItemRemoved
+from core.progress import Task
+from core.requests import ContentRequest
 from core.settings import Settings
 from core.store import open_store
+from core.store.content_requests import Settlement
+from jobs import generate as generating
 from jobs.context import JobContext, job_context
-from jobs.generate import generate
+from jobs.generate import TextWriter, generate
+from jobs.text_model import TextModel
+from models.content.fit import Fits
 from models.text.generator import Generation, Limits, Prompt
 from tests.streams import Writer, event, view
+from tests.texts import TOKENS, Scribe, film
 
 
-class Parrot:
+class Parrot(Scribe):
     """A model that says one sentence about whatever it is asked."""
 
-    name = "parrot@1"
-
     def __init__(self, says: str) -> None:
-        self.says, self.asked = says, 0
+        super().__init__("parrot@1")
+        self.says = says
 
     def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
-        self.asked += len(prompts)
-        return [Generation(self.says, 5, "stop") for _ in prompts]
+        return [Generation(self.says, 5, "stop") for _ in super().generate(prompts, limits, seed)]
 
 
 @pytest.fixture
@@ -35,8 +42,8 @@ def context(settings: Settings) -> Iterator[JobContext]:
         yield job_context(settings, store)
 
 
-def film(number: int, item: str, title: str, year: int = 1995) -> object:
-    return event(number, ItemChanged(item=item, title=title, categories=("Comedy",), attributes={"year": year}))
+def model(scribe: Scribe) -> TextModel:
+    return TextModel(lambda: scribe)
 
 
 def text_of(context: JobContext, item: str) -> tuple[str, str, bool]:
@@ -46,12 +53,16 @@ def text_of(context: JobContext, item: str) -> tuple[str, str, bool]:
     return content.text, content.origin, stale
 
 
+def changes(context: JobContext, item: str) -> int:
+    return len(context.store.reviews.history(item, "description", "en"))
+
+
 def test_a_true_text_is_kept_and_a_false_one_gives_way_to_the_template(context: JobContext) -> None:
-    Writer(context.store).write([film(1, "a", "Clueless")])  # type: ignore[list-item]
-    generate("description", 10, Parrot("Clueless is a comedy title from 1995."), context)
-    assert text_of(context, "a") == ("Clueless is a comedy title from 1995.", "model", False)
-    Writer(context.store).write([film(2, "b", "Fargo", 1996)])  # type: ignore[list-item]
-    generate("description", 10, Parrot("Fargo won seven Oscars in 1997."), context)
+    Writer(context.store).write([film(1, "a", "Clueless")])
+    generate("description", 10, model(Scribe()), context)
+    assert text_of(context, "a") == ("Clueless is a comedy film from 1995.", "model", False)
+    Writer(context.store).write([film(2, "b", "Fargo", 1996)])
+    generate("description", 10, model(Parrot("Fargo won seven Oscars in 1997.")), context)
     text, origin, _ = text_of(context, "b")
     assert origin == "template"
     assert "Oscar" not in text
@@ -60,49 +71,187 @@ def test_a_true_text_is_kept_and_a_false_one_gives_way_to_the_template(context: 
     assert any("1997" in str(refused) for refused in content.rejected), "what was refused is kept, with the reason"
 
 
-def test_the_most_interacted_with_items_come_first(context: JobContext) -> None:
+def test_the_newest_and_most_viewed_items_come_first(context: JobContext) -> None:
     films = [film(number, item, f"Film {item}") for number, item in enumerate("abc")]
-    Writer(context.store).write([*films, *(view(10 + n, f"u{n}", "c") for n in range(3)), view(20, "u", "b")])  # type: ignore[list-item]
-    assert [item.item for item in context.store.contents.wanting("description", "en", 2)] == ["c", "b"]
-    generate("description", 2, None, context)
-    assert [item.item for item in context.store.contents.wanting("description", "en", 9)] == ["a"]
+    Writer(context.store).write([*films, *(view(10 + n, f"u{n}", "c") for n in range(3)), view(20, "u", "b")])
+    scribe = Scribe()
+    generate("description", 2, model(scribe), context)
+    assert scribe.in_order == ["Film c", "Film b"]
+    generate("description", 2, model(scribe), context)
+    assert scribe.in_order == ["Film c", "Film b", "Film a"]
 
 
 def test_a_text_is_stale_once_its_item_changed_and_written_anew(context: JobContext) -> None:
     writer = Writer(context.store)
-    writer.write([film(1, "a", "Clueless")])  # type: ignore[list-item]
+    writer.write([film(1, "a", "Clueless")])
     generate("description", 10, None, context)
-    writer.write([film(2, "a", "Clueless", 1996)])  # type: ignore[list-item]
+    writer.write([film(2, "a", "Clueless", 1996), film(3, "b", "Fargo")])
     assert text_of(context, "a")[2], "stale as soon as the event is in"
-    assert sum(generate("description", 10, None, context).values()) == 1
+    assert generate("description", 10, None, context, only_stale=True) == {"template verified": 1}
     text, _, stale = text_of(context, "a")
     assert "1996" in text
     assert not stale
+    assert context.store.contents.content("b", "description", "en") is None, "it was missing, not stale"
 
 
 def test_a_change_that_leaves_the_facts_alone_costs_no_text(context: JobContext) -> None:
-    writer, parrot = Writer(context.store), Parrot("Clueless is a comedy title from 1995.")
-    writer.write([film(1, "a", "Clueless")])  # type: ignore[list-item]
-    generate("description", 10, parrot, context)
-    writer.write([film(2, "a", "Clueless")])  # type: ignore[list-item]
-    assert generate("description", 10, parrot, context) == {"unchanged": 1}
-    assert parrot.asked == 1
+    writer, scribe = Writer(context.store), Scribe()
+    writer.write([film(1, "a", "Clueless")])
+    generate("description", 10, model(scribe), context)
+    writer.write([film(2, "a", "Clueless")])
+    assert generate("description", 10, model(scribe), context) == {"unchanged": 1}
+    assert scribe.asked == 1
     assert not text_of(context, "a")[2]
 
 
 def test_a_templates_text_gives_way_once_there_is_a_model(context: JobContext) -> None:
-    Writer(context.store).write([film(1, "a", "Clueless")])  # type: ignore[list-item]
+    Writer(context.store).write([film(1, "a", "Clueless")])
     generate("description", 10, None, context)
-    (item,) = context.store.catalogue.items(["a"])
-    generate("description", 10, Parrot("Clueless is a comedy title from 1995."), context, items=[item])
+    assert text_of(context, "a")[1] == "template"
+    assert generate("description", 10, model(Scribe()), context) == {"model verified": 1}
     assert text_of(context, "a")[1] == "model"
 
 
+def test_a_model_that_failed_is_not_asked_the_same_again(context: JobContext) -> None:
+    writer, parrot = Writer(context.store), Parrot("It won seven Oscars.")
+    writer.write([film(1, "a", "Clueless")])
+    generate("description", 10, model(parrot), context)
+    asked = parrot.asked
+    assert asked == 3, "it was told what was wrong, and tried again"
+    assert generate("description", 10, model(parrot), context) == {}
+    writer.write([film(2, "a", "Clueless")])  # its facts are the same
+    assert generate("description", 10, model(parrot), context) == {"unchanged": 1}
+    assert parrot.asked == asked
+    writer.write([film(3, "a", "Clueless", 1996)])
+    generate("description", 10, model(parrot), context)
+    assert parrot.asked == 2 * asked, "other facts are another question"
+    assert generate("description", 10, model(Scribe("scribe@2")), context) == {"model verified": 1}, (
+        "as is another model"
+    )
+
+
+def test_a_model_that_is_not_good_enough_for_a_kind_is_tried_on_its_probes_alone(
+    context: JobContext, tmp_path: Path
+) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless"), film(2, "b", "Fargo")])
+    parrot, file = Parrot("It won seven Oscars."), tmp_path / "fits.json"
+    generate("description", 1, model(parrot), context, fits=Fits(file))
+    tried = parrot.asked
+    assert generate("description", 9, model(parrot), context, fits=Fits(file)) == {"template verified": 1}
+    assert parrot.asked == tried, "the verdict was kept"
+    assert generate("description", 9, model(parrot), context, fits=Fits(file)) == {}, "and the items are settled"
+
+
+def test_a_model_that_is_away_leaves_the_template_and_is_asked_once_it_is_back(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.text_model.REST_S", 0.0)
+    Writer(context.store).write([film(1, "a", "Clueless")])
+    scribe = Scribe()
+    scribe.away = True
+    assert generate("description", 10, model(scribe), context) == {"template verified": 1}
+    scribe.away = False
+    assert generate("description", 10, model(scribe), context) == {"model verified": 1}
+    assert changes(context, "a") == 2
+
+
+def test_a_model_that_did_not_answer_is_left_alone_for_a_while() -> None:
+    scribe = Scribe()
+    asked = model(scribe)
+    scribe.away = True
+    for _ in range(2):
+        with pytest.raises(Exception, match="out"):
+            asked.generate([], Limits(), 0)
+        scribe.away = False
+    assert scribe.calls == 0
+    assert asked.away is not None
+
+
 def test_removed_items_get_no_text(context: JobContext) -> None:
-    Writer(context.store).write([film(1, "a", "Clueless"), event(2, ItemRemoved(item="a"))])  # type: ignore[list-item]
+    Writer(context.store).write([film(1, "a", "Clueless"), event(2, ItemRemoved(item="a"))])
     assert generate("description", 10, None, context) == {}
 
 
 def test_an_unknown_kind_is_refused_by_name(context: JobContext) -> None:
     with pytest.raises(NotFound, match="description"):
         generate("limerick", 1, None, context)
+
+
+def test_interrupted_it_goes_on_where_it_was_and_writes_no_text_twice(context: JobContext) -> None:
+    Writer(context.store).write([film(n, f"i{n}", f"Film {n}") for n in range(30)])
+    few = job_context(msgspec.structs.replace(context.settings, content_batch_requests=4), context.store)
+
+    class Killed(Scribe):
+        def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+            if self.asked >= 12:
+                raise KeyboardInterrupt
+            return super().generate(prompts, limits, seed)
+
+    first, second = Killed(), Scribe()
+    with pytest.raises(KeyboardInterrupt):
+        generate("description", 100, model(first), few)
+    assert generate("description", 100, model(second), few) == {"model verified": 18}
+    assert sorted(first.in_order + second.in_order) == sorted(f"Film {n}" for n in range(30))
+    assert [changes(context, f"i{n}") for n in range(30)] == [1] * 30
+
+
+def test_tokens_are_counted_and_a_spent_budget_is_waited_for_visibly(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writer(context.store).write([film(n, f"i{n}", f"Film {n}") for n in range(4)])
+    notes: list[str] = []
+
+    class Reported(Task):
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            notes.append(note)
+
+    class Reporter:
+        def task(self, label: str, total: float) -> Reporter:
+            return self
+
+        def __enter__(self) -> Reported:
+            return Reported()
+
+        def __exit__(self, *exc: object) -> None:
+            return
+
+    waited: list[float] = []
+
+    def next_hour(seconds: float) -> None:
+        waited.append(seconds)
+        with context.store.database.begin() as connection:
+            connection.exec_driver_sql("UPDATE content_tokens SET hour = hour - interval '1 hour'")
+
+    monkeypatch.setattr(generating.time, "sleep", next_hour)
+    settings = msgspec.structs.replace(context.settings, content_batch_requests=2, content_tokens_per_hour=2 * TOKENS)
+    poor = job_context(settings, context.store, Reporter())
+    scribe = Scribe()
+    scribe.seconds = 0.0
+    assert generate("description", 100, TextModel(lambda: scribe), poor) == {"model verified": 4}
+    assert len([one for one in waited if one > 0]) == 1
+    assert any("tokens are spent" in note for note in notes)
+    assert generate("description", 100, None, poor) == {}, "templates cost nothing"
+
+
+def test_requests_of_any_kind_and_language_are_sorted_out(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless"), film(2, "gone", "Gone"), event(3, ItemRemoved(item="gone"))])
+    (item,) = context.store.catalogue.items(["a"])
+
+    def asked(item_id: str, kind: str, locale: str) -> ContentRequest:
+        return ContentRequest(item=item_id, kind=kind, locale=locale, why="asked", facts_at=item.changed_at)
+
+    writer = TextWriter(context, model(Scribe()), None)
+    requests = [
+        asked("a", "description", "en"), asked("a", "headline", "en"), asked("a", "description", "de"),
+        asked("a", "limerick", "en"), asked("unheard-of", "description", "en"), asked("gone", "description", "en"),
+    ]  # fmt: skip
+    came: Settlement = writer.write(requests)
+    assert {(one.key.item, one.key.kind, one.reason) for one in came.refused} == {
+        ("a", "limerick", "unknown_kind"), ("unheard-of", "description", "unknown_item"),
+    }  # fmt: skip
+    assert {(one.kind, one.locale) for one in came.texts} == {
+        ("description", "en"),
+        ("headline", "en"),
+        ("description", "de"),
+    }
+    assert len(came.done) == 4, "what is gone needs no text"
