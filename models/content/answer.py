@@ -13,7 +13,7 @@ from models.content.german import CLAIMS as GERMAN_CLAIMS
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.language import base, word_set
 from models.content.naming import labels_in, role
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.content.support import MAX_DESCRIPTION_CHARS, SENTENCE_END, quotable
 from models.content.titles import WORD, orders, plain, spoken, straight
 from models.content.words import CLAIMS, LINK
@@ -123,7 +123,7 @@ class Answer:
     def prompt(self, facts: QuestionFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The item's fields, cleaned, and the question, after examples; no description enters."""
         code = style.code(facts)
-        return few_shot(SYSTEM[code], _examples(code), _note(facts, code), rejected)
+        return few_shot(told(SYSTEM[code], style, code), _examples(code), _note(facts, code), rejected)
 
     def check(self, text: str, facts: QuestionFacts, style: Style = PLAIN) -> list[Violation]:
         """Nothing but the item's facts, and among them the one that was asked for; else only that nothing is known."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
+from core.settings import Length
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.language import base
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 # What a user did, by the kind of event: what may be said of it.
@@ -95,6 +97,7 @@ SYSTEM = {
 }
 FORM = Form(140, 1, prose=False, named=False, phrases=PHRASES, subject=0)
 MAX_NAMED = 2
+KEPT_LINES = 100_000  # some 300 bytes each
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Because:
     def prompt(self, facts: BecauseFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The item, what the user did with which others, with examples."""
         code = style.code(facts)
-        return few_shot(SYSTEM[code], _examples(code), _note(facts, code), rejected)
+        return few_shot(told(SYSTEM[code], style, code), _examples(code, style.length), _note(facts, code), rejected)
 
     def check(self, text: str, facts: BecauseFacts, style: Style = PLAIN) -> list[Violation]:
         """Items of the history are named with what was done with them; the item's own facts are its own."""
@@ -153,15 +156,15 @@ class Because:
     def fallback(self, facts: BecauseFacts, style: Style = PLAIN) -> str:
         """ "Because you bought Alien", "Popular right now", or that it fits."""
         code = style.code(facts)
-        texts = [*_texts(facts, code), UNIVERSAL.get(code, "–")]
+        texts = [*_texts(facts, code, _most(style)), UNIVERSAL.get(code, "–")]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
 @cache
-def _examples(code: str) -> list[tuple[str, str]]:
+def _examples(code: str, length: Length) -> list[tuple[str, str]]:
     events = ("view", "purchase", "like")
     shown = [BecauseFacts(INVENTED[0], ((INVENTED[n + 1], kind),), "", code) for n, kind in enumerate(events)]
-    return [(_note(one, code), BECAUSE.fallback(one, Style(code))) for one in shown]
+    return [(_note(one, code), BECAUSE.fallback(one, Style(code, length=length))) for one in shown]
 
 
 def _claims(facts: BecauseFacts, code: str) -> dict[str, frozenset[int]]:
@@ -189,11 +192,28 @@ def _named(facts: BecauseFacts) -> tuple[list[str], str]:
     return [name for name, kind in shown if kind == shown[0][1]][:MAX_NAMED], shown[0][1]
 
 
-def _texts(facts: BecauseFacts, code: str) -> Iterator[str]:
-    names, event = _named(facts)
+@lru_cache(KEPT_LINES)
+def line(names: tuple[str, ...], event: str, style: Style) -> str:
+    """The template's line from names that may be shown (see ItemFacts.names), of items that the user did `event` with, for
+    whoever makes thousands in a second: it costs some microseconds, and passes `check` as any `fallback` does."""
+    code = base(style.locale or "en")
+    named = _wordings(names[: _most(style)], event, code)
+    return next((text for text in named if len(text) <= FORM.max_chars), UNIVERSAL.get(code, "–"))
+
+
+def _most(style: Style) -> int:
+    return 1 if style.length == "short" else MAX_NAMED
+
+
+def _wordings(names: Sequence[str], event: str, code: str) -> Iterator[str]:
     wordings = SAID.get(code, {"": "{named}"})
     for wording in dict.fromkeys((wordings.get(event, wordings[""]), wordings[""])):
         yield from (wording.format(named=listed(names[:most], code)) for most in range(len(names), 0, -1))
+
+
+def _texts(facts: BecauseFacts, code: str, most_named: int) -> Iterator[str]:
+    names, event = _named(facts)
+    yield from _wordings(names[:most_named], event, code)
     plainly = PLAINLY.get(code, {})
     yield from (text for how, text in plainly.items() if facts.source in SOURCES[how])
 

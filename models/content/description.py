@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 
+from core.settings import Length
+from models.content import branded
 from models.content.facts import LANGUAGES, Form, check, universal
 from models.content.grammar import article
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import brand_of, labels_in, noun_in
-from models.content.prompting import TRIED, few_shot, hash_of
+from models.content.prompting import TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 SYSTEM = {
@@ -54,13 +56,14 @@ class Description:
 
     name = "description"
     facts_type = ItemFacts
-    max_tokens = 80
+    max_tokens = 120
     stop = ("\n",)
 
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        return hash_of(SYSTEM, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS)
+        shown = branded.SYSTEM, branded.EXAMPLES, branded.NOTE, branded.WORDINGS
+        return hash_of(SYSTEM, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS, shown)
 
     def probes(self, style: Style) -> list[Probe[ItemFacts]]:
         """Eight invented items."""
@@ -73,20 +76,27 @@ class Description:
             return f"a model writes in English and German only, not in {locale!r} from facts in {facts.locale!r}"
         if not facts.names:
             return NO_NAME
-        return None if facts.labels else "the item has no category to describe it by"
+        return (
+            None if facts.labels or branded.writable(facts) else "the item has no category or brand to describe it by"
+        )
 
     def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """A chat of examples that ends with this item's note.
 
-        Only the cleaned name, the year and the cleaned categories enter: a description or attribute never does.
+        Only the cleaned name, the year and the cleaned categories enter; of an item without categories its brand and, where
+        the checker has nothing against it, a sentence of its description (see branded.py).
         """
         code = style.code(facts)
+        if not facts.labels:
+            return branded.prompt(facts, style, rejected, self.check)
         wording, note = _wording(facts, len(rejected), code), (NOTE if facts.year else UNDATED_NOTE)[code]
         invented = [
             ItemFacts.of("e", name, labels, {"type": facts.noun, "year": year}) for name, year, labels in EXAMPLES
         ]
         examples = [(_filled(note, one, code), _filled(wording, one, code)) for one in invented]
-        return few_shot(SYSTEM[code].format(noun=facts.noun), examples, _filled(note, facts, code), rejected)
+        return few_shot(
+            told(SYSTEM[code].format(noun=facts.noun), style, code), examples, _filled(note, facts, code), rejected
+        )
 
     def check(self, text: str, facts: ItemFacts, style: Style = PLAIN) -> list[Violation]:
         """See facts.check."""
@@ -95,7 +105,7 @@ class Description:
     def fallback(self, facts: ItemFacts, style: Style = PLAIN) -> str:
         """ "Toy Story (1995) is an animation, children's and comedy film.": the fullest wording that passes the check."""
         wordings = {"en": _sentences, "de": _german}.get(style.code(facts), _list)
-        texts = [*wordings(facts), _last(facts, style)]
+        texts = [*wordings(facts, style.length), _last(facts, style)]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
@@ -123,12 +133,18 @@ def _dated(facts: ItemFacts, nameless: str) -> tuple[str, str]:
     return name, f"{name} ({facts.year})" if facts.year else name
 
 
-def _sentences(facts: ItemFacts) -> list[str]:
+def _sentences(facts: ItemFacts, length: Length) -> list[str]:
     """Wordings from the fullest to the one that nothing can make wrong."""
     _, noun = noun_in(facts, "en")
     name, dated = _dated(facts, f"This {noun}")
     labels = labels_in(facts, "en")
     texts = []
+    if labels and length == "short":
+        texts.append(f"{name} is {article(labels[0])} {labels[0]} {noun}.")
+    if labels and length == "long":
+        made = [f"It was released in {facts.year}."] if facts.year else []
+        made += [f"It is by {brand}."] if (brand := brand_of(facts)) else []
+        texts += [f"{name} is {article(labels[0])} {listed(labels, 'en')} {noun}. {more}" for more in made]
     if labels:
         texts.append(f"{dated} is {article(labels[0])} {listed(labels, 'en')} {noun}.")
         texts.append(f"{dated} belongs to {listed(labels, 'en')}.")
@@ -139,14 +155,21 @@ def _sentences(facts: ItemFacts) -> list[str]:
     return [*texts, f"{name} is part of this catalogue."]
 
 
-def _german(facts: ItemFacts) -> list[str]:
+def _german(facts: ItemFacts, length: Length) -> list[str]:
     a, noun = noun_in(facts, "de")
     this = "Diese" if a == "eine" else "Dieser" if noun in ("Film", "Titel", "Artikel") else "Dieses"
     name, dated = _dated(facts, f"{this} {noun}")
     labels = labels_in(facts, "de")
     texts = []
+    if labels and length == "short":
+        texts.append(f"{name} ist {a} {noun} der Kategorie {labels[0]}.")
     if labels:
         what = f"der Kategorie{'n' if len(labels) > 1 else ''} {listed(labels, 'de')}"
+        if length == "long":
+            the = {"Dieser": "Der", "Diese": "Die", "Dieses": "Das"}[this]
+            made = [f"{the} {noun} ist aus dem Jahr {facts.year}."] if facts.year else []
+            made += [f"{the} {noun} ist von {brand}."] if (brand := brand_of(facts)) else []
+            texts += [f"{name} ist {a} {noun} {what}. {more}" for more in made]
         texts += [f"{dated} ist {a} {noun} {what}.", f"{dated}: {', '.join(labels)}."]
     if facts.year:
         texts.append(f"{name} ist {a} {noun} aus dem Jahr {facts.year}.")
@@ -155,11 +178,12 @@ def _german(facts: ItemFacts) -> list[str]:
     return [*texts, f"{name} ist Teil dieses Katalogs."]
 
 
-def _list(facts: ItemFacts) -> list[str]:
+def _list(facts: ItemFacts, length: Length) -> list[str]:
     """For other languages: a list has no grammar to get wrong. A dash where there is nothing to say."""
     name = facts.names[0] if facts.names else ""
+    labels = facts.labels[:1] if length == "short" else facts.labels
     dated = " ".join(part for part in (name, f"({facts.year})" if facts.year else "") if part)
-    full = ": ".join(part for part in (dated, ", ".join(facts.labels)) if part)
+    full = ": ".join(part for part in (dated, ", ".join(labels)) if part)
     return [f"{text}." for text in (full, dated, name) if text]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import TextModelUnavailable
 from models.content.kind import ContentKind, F, Probe, Style, Violation
+from models.content.prompting import prompt_hash
 from models.text.generator import Limits, TextGenerator
 
 ATTEMPTS = 2
@@ -68,7 +69,7 @@ def measure(kind: ContentKind[F], generator: TextGenerator, style: Style, seed: 
         left = failed
     right = any(probe.answer is not None for probe in probes)
     return Fit(
-        generator.name, kind.name, language, kind.prompt_hash, len(probes), passed[0], sum(passed), right
+        generator.name, kind.name, language, prompt_hash(kind, style), len(probes), passed[0], sum(passed), right
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ class Fits:
 
     def refusal(self, kind: ContentKind[F], generator: TextGenerator, style: Style, seed: int = 0) -> str:
         """Why `generator` may not write `kind`, "" when it may. The first question about a model takes its time."""
-        key = (generator.name, kind.name, style.locale or "en", kind.prompt_hash)
+        key = (generator.name, kind.name, style.locale or "en", prompt_hash(kind, style))
         if key not in self._known:
             try:
                 self._keep(measure(kind, generator, style, seed))

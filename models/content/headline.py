@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, cached_property
 
+from core.settings import Length
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import brand_of, labels_in, noun_in
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 MAX_CHARS = 80
@@ -51,7 +52,7 @@ class Headline:
     def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """Notes of name, categories, brand and year with their headlines; no description enters."""
         code = style.code(facts)
-        return few_shot(SYSTEM[code], _examples(code), note(facts, code), rejected)
+        return few_shot(told(SYSTEM[code], style, code), _examples(code, style.length), note(facts, code), rejected)
 
     def check(self, text: str, facts: ItemFacts, style: Style = PLAIN) -> list[Violation]:
         """See facts.check: a line of supported words that names the item; or its cleaned name alone, however long."""
@@ -68,6 +69,8 @@ class Headline:
             f"{name} {'von' if code == 'de' else 'by'} {brand}" if brand and brand.lower() not in name.lower() else name
         )
         year = f" ({facts.year})" if facts.year else ""
+        if style.length == "short":
+            by, year, labels = name, "", labels[:1]
         texts = [f"{by}: {listed(labels[:most], code)}{year}" for most in range(len(labels), 0, -1)] if name else []
         texts += [f"{name}{year}", name] if name else [listed(labels, code)[:1].upper() + listed(labels, code)[1:]]
         texts.append(UNIVERSAL.get(code, "–"))
@@ -75,8 +78,8 @@ class Headline:
 
 
 @cache
-def _examples(code: str) -> list[tuple[str, str]]:
-    return [(note(item, code), HEADLINE.fallback(item, Style(code))) for item in INVENTED]
+def _examples(code: str, length: Length) -> list[tuple[str, str]]:
+    return [(note(item, code), HEADLINE.fallback(item, Style(code, length=length))) for item in INVENTED]
 
 
 def note(facts: ItemFacts, code: str) -> str:

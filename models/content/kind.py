@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from core.settings import Length, Settings, Tone
 from models.content import titles
 from models.content.language import base
 from models.content.words import ADDRESSING, CLAIMS, FUNCTION_WORDS
@@ -104,9 +105,23 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a text should read. `locale` is the language asked for; None takes the language of the facts."""
+    """How a text should read. `locale` is the language asked for; None takes the language of the facts.
+
+    `tone` and `length` are told to a model; a template honours the length (what it leaves out or adds) and has no tone.
+    """
 
     locale: str | None = None
+    tone: Tone = "neutral"
+    length: Length = "medium"
+
+    @property
+    def key(self) -> str:
+        """Tone and length as a text is kept with them: "warm short"; "" where both are as they are by default."""
+        return "" if (self.tone, self.length) == ("neutral", "medium") else f"{self.tone} {self.length}"
+
+    def to(self, locale: str) -> Style:
+        """The same in another language."""
+        return Style(locale, self.tone, self.length)
 
     def code(self, facts: Facts) -> str:
         """The language to write in: "de" of "de-AT"."""
@@ -114,6 +129,11 @@ class Style:
 
 
 PLAIN = Style()
+
+
+def house_style(settings: Settings, locale: str | None = None) -> Style:
+    """The namespace's style, in the language `locale` where one is asked for."""
+    return Style(locale or settings.content_locale, settings.content_tone, settings.content_length)
 
 
 class Facts(Protocol):

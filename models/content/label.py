@@ -12,7 +12,7 @@ from functools import cached_property
 
 from models.content.kind import PLAIN, Probe, Style, Violation
 from models.content.moderation import FLAGS, flags
-from models.content.prompting import few_shot, hash_of
+from models.content.prompting import few_shot, hash_of, one_of
 from models.content.sentiment import feeling
 from models.content.titles import plain
 from models.text.generator import Prompt
@@ -31,6 +31,8 @@ EXAMPLES = (
     ("You are such a loser, terrible shop.", "abuse, negative"),
     ("It arrived on Tuesday.", "ok, neutral"),
 )
+# What a label looks like: flags or ok, a comma, a sentiment.
+PATTERN = f"(ok|{one_of(FLAGS)}( {one_of(FLAGS)})*), {one_of(SENTIMENTS)}"
 PROBES = (
     ("Great colours and a sturdy case. I recommend it.", "ok, positive"),
     ("It leaked on the first day. Disappointed.", "ok, negative"),
@@ -65,7 +67,7 @@ class Label:
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        return hash_of(self.name, SYSTEM, EXAMPLES)
+        return hash_of(self.name, SYSTEM, EXAMPLES, PATTERN)
 
     def probes(self, style: Style) -> list[Probe[TextFacts]]:
         """Ten invented reviews with their labels."""
@@ -79,7 +81,7 @@ class Label:
 
     def prompt(self, facts: TextFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The text, cleaned and cut, after labelled examples."""
-        return few_shot(SYSTEM, EXAMPLES, plain(facts.text, SHOWN_CHARS), rejected)
+        return few_shot(SYSTEM, EXAMPLES, plain(facts.text, SHOWN_CHARS), rejected, PATTERN)
 
     def check(self, text: str, facts: TextFacts, style: Style = PLAIN) -> list[Violation]:
         """A label there is, with every flag that the word lists raise, and no sentiment opposite to a clear one."""

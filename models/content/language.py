@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -48,6 +48,7 @@ class Language:
         )
 
 
+@lru_cache(1000)
 def base(locale: str) -> str:
     """ "de" of "de-AT" and "DE_at"; "en" of an empty one."""
     code = re.split(r"[-_]", locale.lower())[0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
-from models.content.kind import ItemFacts, Violation
+from models.content.kind import ContentKind, F, ItemFacts, Style, Violation
 from models.text.generator import Message, Prompt
 
 LEAVE_OUT = " Leave out: {claims}."
 NAMED_CLAIMS = 3
 NAMED_CHARS = 40
+PATTERN_SIGN = re.compile(r"[\\.^$|?*+()\[\]{}]")
 
 # The items of every example: invented, so that a word of theirs that leaks into a text is refused like any other that the
 # facts do not hold.
@@ -36,10 +38,37 @@ TRIED = (
 )
 
 
+# What a style adds to the system line, by language. The checker decides on the text whatever is said here.
+TOLD = {
+    "en": {
+        "warm": " Write in a warm and friendly tone.", "formal": " Write in a formal and matter-of-fact tone.",
+        "short": " Keep it as short as you can.", "long": " Leave no fact of the note out.",
+    },
+    "de": {
+        "warm": " Schreib in einem freundlichen Ton.", "formal": " Schreib in einem förmlichen, sachlichen Ton.",
+        "short": " So kurz wie möglich.", "long": " Lass keine Angabe der Notiz weg.",
+    },
+}  # fmt: skip
+
+
+def told(system: str, style: Style, code: str) -> str:
+    """A system line with the tone and length that are asked for; as it is where they are as by default."""
+    return system + "".join(TOLD[code].get(wish, "") for wish in (style.tone, style.length))
+
+
+def prompt_hash(kind: ContentKind[F], style: Style) -> str:
+    """The kind's prompt_hash, or one of it and the tone and length: texts of another style are as stale as of another prompt."""
+    if not style.key:
+        return kind.prompt_hash
+    return hash_of(kind.prompt_hash, style.key, TOLD)
+
+
 def few_shot(
-    system: str, examples: Sequence[tuple[str, str]], note: str, rejected: Sequence[Sequence[Violation]] = ()
-) -> Prompt:
-    """A chat of (note, text) pairs that ends with `note`; the last rejection's claims are named in the system line."""
+    system: str, examples: Sequence[tuple[str, str]], note: str, rejected: Sequence[Sequence[Violation]] = (), pattern: str = ""
+) -> Prompt:  # fmt: skip
+    """A chat of (note, text) pairs that ends with `note`; the last rejection's claims are named in the system line. `pattern`
+    is what the text must match, where a provider can see to it (see Prompt).
+    """
     if rejected:
         claims = [violation.claim for violation in rejected[-1] if 0 < len(violation.claim) <= NAMED_CHARS]
         named = ", ".join(f'"{claim}"' for claim in dict.fromkeys(claims[:NAMED_CLAIMS]))
@@ -47,7 +76,12 @@ def few_shot(
     messages = [Message("system", system)]
     for shown, text in examples:
         messages += [Message("user", shown), Message("assistant", text)]
-    return Prompt((*messages, Message("user", note)))
+    return Prompt((*messages, Message("user", note)), pattern)
+
+
+def one_of(texts: Iterable[str]) -> str:
+    """A pattern that only these texts match."""
+    return "(" + "|".join(PATTERN_SIGN.sub(r"\\\g<0>", text) for text in texts) + ")"
 
 
 def hash_of(*parts: object) -> str:

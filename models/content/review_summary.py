@@ -15,7 +15,7 @@ from models.content.facts import LANGUAGES, ordered, other_language, outside
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.language import Language, word_set
 from models.content.moderation import flags
-from models.content.prompting import few_shot, hash_of
+from models.content.prompting import few_shot, hash_of, one_of, told
 from models.content.sentiment import feeling
 from models.content.titles import WORD, instructs, orders, plain, straight
 from models.text.generator import Prompt
@@ -121,8 +121,17 @@ class ReviewSummary:
         code = style.code(facts)
         invented = ReviewFacts(facts.about, ("The handle is sturdy. I like it.", "It arrived broken."), "en")
         return few_shot(
-            SYSTEM[code], [(_note(invented, code), self.fallback(invented, Style(code)))], _note(facts, code), rejected
+            told(SYSTEM[code], style, code),
+            [(_note(invented, code), self.fallback(invented, style.to(code)))],
+            _note(facts, code),
+            rejected,
+            self._pattern(facts, code),
         )
+
+    def _pattern(self, facts: ReviewFacts, code: str) -> str:
+        """The counts as they are, then at most two of the sentences that may be quoted."""
+        quotes = [f' "{said}"' if code == "en" else f" „{said}“" for said, _ in facts.quotable[:MAX_REVIEWS_SHOWN]]
+        return one_of([self.fallback(facts, Style(code, length="short"))]) + one_of(quotes) + "{0,2}"
 
     def check(self, text: str, facts: ReviewFacts, style: Style = PLAIN) -> list[Violation]:
         """Quotations are whole sentences of one review, counts are right, and between them stands nothing else."""
@@ -154,10 +163,11 @@ class ReviewSummary:
         parts = [part.format(count=counts[one], word=min(SAID_OF[code][one])) for one in ("positive", "negative", "neutral")
                  if counts[one]]  # fmt: skip
         text = f"{total.format(total=counts['review'], s=plural)}: {', '.join(parts)}."
+        each = {"short": 0, "medium": 1, "long": 2}[style.length]
         for sign in (1, -1):
-            said = next((sentence for sentence, score in facts.quotable if score * sign > 0), "")
-            quoted = f' "{said}"' if code == "en" else f" „{said}“"
-            text += quoted if said and len(text) + len(quoted) <= MAX_CHARS else ""
+            for said in [sentence for sentence, score in facts.quotable if score * sign > 0][:each]:
+                quoted = f' "{said}"' if code == "en" else f" „{said}“"
+                text += quoted if len(text) + len(quoted) <= MAX_CHARS else ""
         return text
 
 

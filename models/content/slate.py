@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from core.settings import Length
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.headline import note
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import labels_in
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 MAX_NOTED_ITEMS = 6
@@ -55,14 +56,14 @@ class SlateLine:
     stop = ("\n",)
 
     def __init__(
-        self, name: str, form: Form, system: dict[str, str], texts: Callable[[SlateFacts, str], Iterator[str]]
+        self, name: str, form: Form, system: dict[str, str], texts: Callable[[SlateFacts, str, bool], Iterator[str]]
     ) -> None:  # fmt: skip
         self.name, self._form, self._system, self._texts = name, form, system, texts
 
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        return hash_of(self.name, self._system, [text for _, text in _examples(self, "en")])
+        return hash_of(self.name, self._system, [text for _, text in _examples(self, "en", "medium")])
 
     def probes(self, style: Style) -> list[Probe[SlateFacts]]:
         """Slates of two and three invented items."""
@@ -77,7 +78,9 @@ class SlateLine:
     def prompt(self, facts: SlateFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The items' notes, one line each, with examples of lines about invented slates."""
         code = style.code(facts)
-        return few_shot(self._system[code], _examples(self, code), _note(facts, code), rejected)
+        return few_shot(
+            told(self._system[code], style, code), _examples(self, code, style.length), _note(facts, code), rejected
+        )
 
     def check(self, text: str, facts: SlateFacts, style: Style = PLAIN) -> list[Violation]:
         """Every claim is true of the items it stands beside, every count is right (see facts.check_items)."""
@@ -88,14 +91,14 @@ class SlateLine:
     def fallback(self, facts: SlateFacts, style: Style = PLAIN) -> str:
         """The names that fit, by the longest wording that passes the check."""
         code = style.code(facts)
-        texts = [*self._texts(facts, code), UNIVERSAL.get(code, "–")]
+        texts = [*self._texts(facts, code, style.length == "short"), UNIVERSAL.get(code, "–")]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
 @cache
-def _examples(kind: SlateLine, code: str) -> list[tuple[str, str]]:
+def _examples(kind: SlateLine, code: str, length: Length) -> list[tuple[str, str]]:
     slates = (SlateFacts(INVENTED[:3], code), SlateFacts(INVENTED[1:3], code), SlateFacts(INVENTED[2:], code))
-    return [(_note(slate, code), kind.fallback(slate, Style(code))) for slate in slates]
+    return [(_note(slate, code), kind.fallback(slate, Style(code, length=length))) for slate in slates]
 
 
 def shown(facts: SlateFacts) -> list[ItemFacts]:
@@ -107,7 +110,7 @@ def _note(facts: SlateFacts, code: str) -> str:
     return " ; ".join(note(item, code) for item in shown(facts)[:MAX_NOTED_ITEMS])
 
 
-def _subjects(facts: SlateFacts, code: str) -> Iterator[str]:
+def _subjects(facts: SlateFacts, code: str, short: bool) -> Iterator[str]:
     """ "For you: Alien, Heat and The Usual Suspects"; with fewer names and a count of the rest until one fits."""
     names = [item.names[0] for item in shown(facts)]
     lead, joint, more = {"de": ("Für Sie", "und", "mehr")}.get(code, ("For you", "and", "more"))
@@ -115,19 +118,22 @@ def _subjects(facts: SlateFacts, code: str) -> Iterator[str]:
         yield from (listed(names[:most], code) for most in range(len(names), 0, -1))
         return
     if names:
-        yield f"{lead}: {listed(names, code)}"
-        yield from (f"{lead}: {', '.join(names[:most])} {joint} {more}" for most in range(len(names) - 1, 0, -1))
+        if not short or len(names) == 1:
+            yield f"{lead}: {listed(names, code)}"
+        most_named = 1 if short else len(names) - 1
+        yield from (f"{lead}: {', '.join(names[:most])} {joint} {more}" for most in range(most_named, 0, -1))
         yield f"{lead}: {names[0]}"
         yield names[0]
 
 
-def _pushes(facts: SlateFacts, code: str) -> Iterator[str]:
+def _pushes(facts: SlateFacts, code: str, short: bool) -> Iterator[str]:
     """ "For you: Alien (1979), action, horror and sci-fi": the first item that can be said so."""
     lead = {"de": "Für Sie: ", "en": "For you: "}.get(code, "")
     for item in shown(facts):
         labels, name = labels_in(item, code), item.names[0]
         dated = f"{name} ({item.year})" if item.year else name
-        yield from (f"{lead}{dated}, {listed(labels[:most], code)}" for most in range(len(labels), 0, -1))
+        if not short:
+            yield from (f"{lead}{dated}, {listed(labels[:most], code)}" for most in range(len(labels), 0, -1))
         yield from (f"{lead}{dated}", f"{lead}{name}", name)
 
 

@@ -138,11 +138,9 @@ def _names_marked(text: str, items: Sequence[ItemFacts]) -> list[Token]:
 
 def _phrases(about: About) -> dict[Phrase, _Fact]:
     """Words in order -> what supports them. What is true of an item goes before what claims nothing."""
-    phrases: dict[Phrase, _Fact] = {}
     language = about.language
+    phrases = {} if language is None else dict(_claimless(language, tuple(about.phrases)))
     if language is not None:
-        phrases |= {tuple(words.split()): _Fact("function", part) for words, part in language.part_of.items()}
-        phrases |= {spoken(words): _Fact("phrase", "") for words in about.phrases}
         phrases |= {spoken(words): _Fact("fact", "event", holders) for words, holders in about.claims.items()}
     code = language.code if language else None
     for ix, item in enumerate(about.items):
@@ -154,6 +152,18 @@ def _phrases(about: About) -> dict[Phrase, _Fact]:
             holders = frozenset((ix,)) | (before.holders if before is not None and before.tag == tag else frozenset())
             phrases[words] = _Fact(tag, fact, holders)
     return phrases
+
+
+_CLAIMLESS: dict[tuple[str, tuple[str, ...]], dict[Phrase, _Fact]] = {}  # by language and the phrases of a kind
+
+
+def _claimless(language: Language, phrases: tuple[str, ...]) -> dict[Phrase, _Fact]:
+    """What claims nothing: the words of the language, and those of the kind. Made once."""
+    key = (language.code, phrases)
+    if key not in _CLAIMLESS:
+        function = {tuple(words.split()): _Fact("function", part) for words, part in language.part_of.items()}
+        _CLAIMLESS[key] = function | {spoken(words): _Fact("phrase", "") for words in phrases}
+    return _CLAIMLESS[key]
 
 
 def _said_of(item: ItemFacts, code: str | None, decades: bool) -> Iterator[tuple[Phrase, str, str]]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from core.settings import Length
 from models.content import german
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import brand_of, decade, labels_in, noun_in, role
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.content.titles import plain
 from models.text.generator import Prompt
 
@@ -46,7 +47,7 @@ class Theme:
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        return hash_of(self.name, SYSTEM, _examples("en"))
+        return hash_of(self.name, SYSTEM, _examples("en", "medium"))
 
     def probes(self, style: Style) -> list[Probe[GroupFacts]]:
         """Groups of invented items with a category, a year or a brand in common."""
@@ -65,7 +66,7 @@ class Theme:
     def prompt(self, facts: GroupFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """What all have in common, with examples; no title or description of an item enters."""
         code = style.code(facts)
-        return few_shot(SYSTEM[code], _examples(code), _note(facts, code), rejected)
+        return few_shot(told(SYSTEM[code], style, code), _examples(code, style.length), _note(facts, code), rejected)
 
     def check(self, text: str, facts: GroupFacts, style: Style = PLAIN) -> list[Violation]:
         """Every category, year, decade and attribute named is true of all the items."""
@@ -76,7 +77,7 @@ class Theme:
     def fallback(self, facts: GroupFacts, style: Style = PLAIN) -> str:
         """ "Crime and thriller films from 1995", "Acme", "A selection"."""
         code = style.code(facts)
-        texts = [*_titles(facts, code), UNIVERSAL.get(code, "–")]
+        texts = [*_titles(facts, code, style.length), UNIVERSAL.get(code, "–")]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
@@ -110,8 +111,10 @@ def _plural(noun: str, code: str) -> str:
     return f"{noun}s"
 
 
-def _titles(facts: GroupFacts, code: str) -> Iterator[str]:
+def _titles(facts: GroupFacts, code: str, length: Length) -> Iterator[str]:
     labels, noun, when, by = common(facts, code)
+    if length == "short":
+        labels, when = labels[:1], "" if labels or noun else when
     said = listed(labels[:3], code)
     german_text = code == "de"
     dated = {"de": f"aus dem Jahr {when}" if when.isdigit() else f"der {when.replace('jahre', 'Jahre')}"}.get(
@@ -134,9 +137,9 @@ def _note(facts: GroupFacts, code: str) -> str:
 
 
 @cache
-def _examples(code: str) -> list[tuple[str, str]]:
+def _examples(code: str, length: Length) -> list[tuple[str, str]]:
     groups = [GroupFacts((item, ItemFacts.of("x", "Twin", item.categories[:2], item.attributes))) for item in INVENTED]
-    return [(_note(group, code), next(_titles(group, code), UNIVERSAL[code])) for group in groups]
+    return [(_note(group, code), next(_titles(group, code, length), UNIVERSAL[code])) for group in groups]
 
 
 THEME = Theme()

@@ -15,7 +15,7 @@ from typing import Any
 from models.content.facts import LANGUAGES, NAMES_OF
 from models.content.kind import CONTENT_KINDS, PLAIN, ContentKind, Facts, ItemFacts, Probe, Style, Violation
 from models.content.language import base
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of
+from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
 from models.content.titles import plain, spoken
 from models.text.generator import Prompt
 
@@ -67,16 +67,17 @@ class Translation:
             return f"the kind {facts.kind!r} quotes, and quotations are not translated"
         if plain(facts.text, MAX_SOURCE_CHARS) != facts.text:
             return "the source is empty, long or not clean"
-        return _kind(facts).writable(facts.about, Style(target))
+        return _kind(facts).writable(facts.about, style.to(target))
 
     def prompt(self, facts: TranslationFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The source text after translated examples."""
         target = style.locale or facts.locale
-        return few_shot(SYSTEM.format(language=NAMES_OF[base(target)]), _examples(base(target)), facts.text, rejected)
+        system = told(SYSTEM.format(language=NAMES_OF[base(target)]), Style(target, style.tone), "en")
+        return few_shot(system, _examples(base(target)), facts.text, rejected)
 
     def check(self, text: str, facts: TranslationFacts, style: Style = PLAIN) -> list[Violation]:
         """The kind's own check in the language; and every name of an item and every number of the source is there."""
-        wanted = Style(style.locale or facts.locale)
+        wanted = style.to(style.locale or facts.locale)
         if text == self.fallback(facts, style):
             return []
         found = _kind(facts).check(text, facts.about, wanted)
@@ -89,7 +90,7 @@ class Translation:
 
     def fallback(self, facts: TranslationFacts, style: Style = PLAIN) -> str:
         """The kind's template in the language."""
-        return _kind(facts).fallback(facts.about, Style(style.locale or facts.locale))
+        return _kind(facts).fallback(facts.about, style.to(style.locale or facts.locale))
 
 
 @cache

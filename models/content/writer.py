@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, Literal
@@ -14,11 +14,14 @@ from core.store.contents import Content
 from core.telemetry import TEXTS
 from models.content.fit import Fits
 from models.content.kind import PLAIN, ContentKind, F, ItemFacts, Style, Violation, facts_hash
+from models.content.prompting import prompt_hash
 from models.text.generator import Limits, TextGenerator
 
 BATCH_ITEMS = 32  # items in flight: what a model that goes away midway can cost
 RETRY_TEMPERATURE = 0.3  # the first try takes the likeliest words; a retry may stray a little
 TEMPLATE = "template"
+
+Refused = Callable[[str, int, Sequence[Violation]], object]  # the item, which try from 1, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Written:
     facts_hash: str
     prompt_hash: str
     model: str
+    style: str = ""  # its key
 
 
 @dataclass(slots=True)
@@ -54,13 +58,14 @@ class _Draft(Generic[F]):
 
 def write(
     kind: ContentKind[F], facts: Sequence[F], generator: TextGenerator | None, style: Style = PLAIN, seed: int = 0,
-    attempts: int = 3, reporter: Reporter | None = None, fits: Fits | None = None,
+    attempts: int = 3, reporter: Reporter | None = None, fits: Fits | None = None, refused: Refused | None = None,
 ) -> list[Written]:  # fmt: skip
     """Write one text of `kind` for each of `facts`, in the same order.
 
     Each is tried `attempts` times at most; what the check refuses is never returned. Without a generator, or once it
     raises TextModelUnavailable, the remaining texts are the template's and their `note` says so. With `fits`, a model
-    that does not do this kind well enough (see fit.py) is not asked at all. Deterministic for one seed where the generator is.
+    that does not do this kind well enough (see fit.py) is not asked at all. `refused` is told of each try that the check
+    refused. Deterministic for one seed where the generator is.
     """
     drafts = [_Draft(item, kind.writable(item, style)) for item in facts]
     gone = "" if generator is not None else "no text model is configured"
@@ -70,13 +75,16 @@ def write(
         for start in range(0, len(drafts), BATCH_ITEMS):
             batch = drafts[start : start + BATCH_ITEMS]
             if generator is not None and not gone:
-                gone = _ask(kind, [d for d in batch if d.refused is None], generator, style, seed, attempts, task)
+                gone = _ask(
+                    kind, [d for d in batch if d.refused is None], generator, style, seed, attempts, task, refused
+                )
             task.advance(sum(draft.text is None for draft in batch), gone)
     return [_written(kind, draft, gone, generator, style) for draft in drafts]
 
 
 def _ask(
-    kind: ContentKind[F], drafts: list[_Draft[F]], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task
+    kind: ContentKind[F], drafts: list[_Draft[F]], generator: TextGenerator, style: Style, seed: int, attempts: int, task: Task,
+    refused: Refused | None,
 ) -> str:  # fmt: skip
     """Fill in the texts that pass; returns why the model went away, "" while it answers."""
     for attempt in range(attempts):
@@ -94,6 +102,8 @@ def _ask(
             violations = kind.check(text, draft.facts, style)
             if violations:
                 draft.rejected.append(violations)
+                if refused is not None:
+                    refused(draft.facts.item, attempt + 1, violations)
                 TEXTS.labels(kind.name, "rejected").inc()
             else:
                 draft.text = text
@@ -117,8 +127,8 @@ def _written(
         item=facts.item, kind=kind.name, locale=style.locale or facts.locale, text=text,
         status="verified" if text else "rejected", origin="model" if by_model else "template",
         attempts=attempts, violations=tuple(chain.from_iterable(draft.rejected)), note=note,
-        facts_hash=facts_hash(facts), prompt_hash=kind.prompt_hash,
-        model=generator.name if by_model and generator else TEMPLATE,
+        facts_hash=facts_hash(facts), prompt_hash=prompt_hash(kind, style),
+        model=generator.name if by_model and generator else TEMPLATE, style=style.key,
     )  # fmt: skip
 
 
@@ -133,4 +143,5 @@ def as_content(text: Written, item: Item, locale: str) -> Content:
     return Content(
         item.item, text.kind, locale, text.text, text.status, text.origin, text.model, text.facts_hash, item.changed_at,
         text.prompt_hash, text.attempts, [*rejected, {"note": text.note}] if text.note else rejected,
+        text.style,
     )  # fmt: skip

@@ -61,7 +61,10 @@ class _Retriable(Exception):
 
 
 class EndpointGenerator:
-    """TextGenerator over HTTP. Keeps `concurrency` requests in flight; safe to call from several threads."""
+    """TextGenerator over HTTP. Keeps `concurrency` requests in flight; safe to call from several threads.
+
+    A server that answers 429 or 503 with Retry-After is left alone for so long by all requests.
+    """
 
     def __init__(
         self,
@@ -86,10 +89,10 @@ class EndpointGenerator:
         self.name = model
         self._url = f"{base}/v1/chat/completions"
         self._shown = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname  # without user:password@
-        self._concurrency, self._attempts = concurrency, attempts
+        self._concurrency, self._attempts, self._timeout_s = concurrency, attempts, timeout_s
+        self._pause_until = 0.0  # of time.monotonic(): what one request was told to wait, all wait
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=concurrency),
         )
 
@@ -124,9 +127,13 @@ class EndpointGenerator:
             **({"stop": list(limits.stop)} if limits.stop else {}),
         }
         for attempt in range(1, self._attempts + 1):
+            if not _slept_until(self._pause_until, limits.deadline):
+                return Generation("", 0, "deadline")
             try:
-                return self._once(body)
+                return self._once(body, limits.deadline)
             except _Retriable as failure:
+                if limits.deadline is not None and time.monotonic() >= limits.deadline:
+                    return Generation("", 0, "deadline")
                 wait_s = failure.wait_s
                 if wait_s is None:
                     wait_s = BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
@@ -135,12 +142,18 @@ class EndpointGenerator:
                         f"text endpoint {self._shown}: {failure} (tried {attempt} times); is the server at "
                         "HEADWATER_TEXT_ENDPOINT running?"
                     ) from failure
-                time.sleep(wait_s)
+                if failure.wait_s is not None:
+                    self._pause_until = max(self._pause_until, time.monotonic() + wait_s)
+                elif not _slept_until(time.monotonic() + wait_s, limits.deadline):
+                    return Generation("", 0, "deadline")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, body: dict[str, object]) -> Generation:
+    def _once(self, body: dict[str, object], deadline: float | None) -> Generation:
+        left_s = self._timeout_s if deadline is None else min(self._timeout_s, max(0.001, deadline - time.monotonic()))
         try:
-            response = self._client.post(self._url, json=body)
+            response = self._client.post(
+                self._url, json=body, timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S))
+            )
         except httpx.TimeoutException as error:
             raise _Retriable(f"no answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:
@@ -160,6 +173,13 @@ class EndpointGenerator:
             tokens=answer.usage.completion_tokens if answer.usage else 0,
             finish_reason="length" if choice.finish_reason == "length" else "stop",
         )
+
+
+def _slept_until(moment: float, deadline: float | None) -> bool:
+    """Sleep until `moment` (of time.monotonic()); False, and no longer than until the deadline, where that is before."""
+    end = moment if deadline is None else min(moment, deadline)
+    time.sleep(max(0.0, end - time.monotonic()))
+    return deadline is None or time.monotonic() < deadline
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -17,9 +17,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A chat to continue; the answer is the next assistant turn."""
+    """A chat to continue; the answer is the next assistant turn.
+
+    `pattern`: a regular expression (without look-around) that the whole answer is to match; "" for any answer. A provider
+    that cannot hold a model to it leaves it out.
+    """
 
     messages: tuple[Message, ...]
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +32,24 @@ class Limits:
     """Where a generation ends and how freely it samples.
 
     `max_tokens` new tokens at most; generation ends before the first of `stop` (not part of the text);
-    `temperature` 0 takes the likeliest token, above it samples.
+    `temperature` 0 takes the likeliest token, above it samples. At `deadline` (of time.monotonic()) generation ends with
+    what there is by then.
     """
 
     max_tokens: int = 64
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model wrote: its text, the tokens it took, and whether it ended by itself ("stop") or was cut ("length")."""
+    """What a model wrote: its text, the tokens it took, and whether it ended by itself ("stop") or was cut: at the most
+    tokens ("length") or at the deadline."""
 
     text: str
     tokens: int
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "deadline"]
 
 
 class TextGenerator(Protocol):

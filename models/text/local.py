@@ -11,13 +11,15 @@ import os
 import shutil
 import struct
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from io import StringIO
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.errors import ConfigurationError, TextModelUnavailable
 from core.progress import Reporter
@@ -25,9 +27,11 @@ from core.telemetry import TEXT_TOKENS
 from models.text.generator import Generation, Limits, Prompt
 
 MANIFEST = "manifest.json"
-BATCH_PROMPTS = 32  # prompts decoded together: a step costs about the same for 8 as for 24
-MAX_PREFIXES = 16  # instructions with examples whose reading is kept; some 50 kB a token at 135M parameters
-_TORCH = threading.Lock()  # thread count and random state are the process's: one generation at a time
+CPU_ROWS = 32  # texts written at once
+CUDA_ROWS = 256
+_TORCH = threading.Lock()  # the number of threads is the process's: one generation at a time
+
+Precision = Literal["auto", "int8", "bfloat16", "float32"]
 
 
 def convert_gguf(gguf_path: Path, out_dir: Path, reporter: Reporter) -> Path:
@@ -99,11 +103,15 @@ def _parsed_once() -> Iterator[None]:
 class LocalGenerator:
     """TextGenerator over a directory that transformers can load. Safe to call from several threads: they take turns."""
 
-    def __init__(self, directory: Path, device: str = "auto", batch_prompts: int = BATCH_PROMPTS) -> None:
+    def __init__(
+        self, directory: Path, device: str = "auto", rows: int | None = None, threads: int = 1, precision: Precision = "auto"
+    ) -> None:  # fmt: skip
         """Load the model. `device` is auto, cpu or cuda.
 
-        Only local files and only safetensors are read. Raises ConfigurationError when there is no such directory or no
-        such device, TextModelUnavailable when its files are damaged or are no model.
+        `rows` texts are written at once by each of `threads` (CPU cores); None: as many as pay. `precision` auto takes int8
+        where the CPU multiplies it in hardware, else bfloat16 where that is fast, else float32. Only local files and only
+        safetensors are read. Raises ConfigurationError when there is no such directory or no such device,
+        TextModelUnavailable when its files are damaged or are no model that can be run here.
         """
         if not (directory / "config.json").is_file():
             raise ConfigurationError(
@@ -111,37 +119,76 @@ class LocalGenerator:
                 "HEADWATER_TEXT_MODEL at one, or run `headwater demo`, which fetches one"
             )
         self._torch, transformers = _libraries()
-        self.name = _verified_name(directory)
+        from models.text import decoding, int8
+
+        name = _verified_name(directory)
         self.device = _device(self._torch, device)
-        self._batch_prompts = batch_prompts
-        dtype = self._torch.bfloat16 if _bfloat16_is_fast(self._torch, self.device) else self._torch.float32
+        self.precision = precision if precision != "auto" else _precision(self._torch, self.device)
+        self.name = name if self.precision != "int8" else f"{name}+int8"
+        dtype = self._torch.bfloat16 if self.precision == "bfloat16" else self._torch.float32
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                directory, local_files_only=True, use_safetensors=True, dtype=dtype
+                directory,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=dtype,
+                attn_implementation=decoding.ATTENTION,
             )
         except (OSError, ValueError, LookupError, RuntimeError) as error:
             raise TextModelUnavailable(f"text model {directory}: cannot be loaded ({error})") from error
-        self._model = model.to(self.device).eval()
+        model = model.to(self.device).eval()
+        if self.precision == "int8":
+            int8.to_int8(model)
         if self._tokenizer.eos_token_id is None:
             raise TextModelUnavailable(f"text model {directory}: its tokenizer names no end-of-text token")
-        self._new_cache = transformers.DynamicCache
-        self._prefixes: OrderedDict[tuple[int, ...], list[tuple[Any, Any]]] = OrderedDict()
+        self._vocabulary_size, self._words = model.config.vocab_size, None
+        rows = rows or (CUDA_ROWS if self.device == "cuda" else CPU_ROWS)
+        self._sampled, self._row = decoding.sampled, decoding.Row
+        self._decoders = [
+            decoding.Decoder(model, self._tokenizer.eos_token_id, rows, self.device) for _ in range(threads)
+        ]
         self._special = [token for token in self._tokenizer.all_special_tokens if token]
 
     def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
-        """See TextGenerator. Prompts of like length are decoded together; what stands before a prompt's last message
-        (instruction, examples) is read once and kept."""
-        encoded = [self._encode(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: sum(map(len, encoded[index])))
-        written: dict[int, Generation] = {}
-        with _TORCH, _one_thread(self._torch), self._torch.random.fork_rng(self._seeded_devices()):
-            self._torch.manual_seed(seed)
-            for start in range(0, len(order), self._batch_prompts):
-                batch = order[start : start + self._batch_prompts]
-                written.update(zip(batch, self._decode([encoded[i] for i in batch], limits), strict=True))
-        TEXT_TOKENS.labels("local").inc(sum(generation.tokens for generation in written.values()))
-        return [written[index] for index in range(len(prompts))]
+        """See TextGenerator. What stands before a prompt's last message (instruction, examples) is read once and kept.
+
+        A text depends on its prompt and the seed, not on what else is asked for, but for the rounding of sums: between two
+        words that are as good as equally likely, another batch may choose the other one (in int8 sooner than in float32).
+        """
+        rows = [self._new_row(prompt, limits, seed) for prompt in prompts]
+        order = sorted(range(len(rows)), key=lambda index: (rows[index].prefix, -len(rows[index].rest)))
+        shares = [[rows[index] for index in order[n :: len(self._decoders)]] for n in range(len(self._decoders))]
+        with _turn(limits.deadline) as mine:
+            if mine and len(self._decoders) == 1:
+                self._run(self._decoders[0], rows, limits.deadline)
+            elif mine:
+                with ThreadPoolExecutor(len(self._decoders), thread_name_prefix="text-local") as pool:
+                    list(pool.map(self._run, self._decoders, shares, repeat(limits.deadline)))
+        written = [self._generation(row, limits.stop) for row in rows]
+        TEXT_TOKENS.labels("local").inc(sum(generation.tokens for generation in written))
+        return written
+
+    def _run(self, decoder: Any, rows: Sequence[Any], deadline: float | None) -> None:
+        with _one_thread(self._torch), self._torch.inference_mode():
+            for _ in decoder.write(rows, deadline):
+                continue
+
+    def _new_row(self, prompt: Prompt, limits: Limits, seed: int) -> Any:
+        prefix, rest = self._encode(prompt)
+        choose = None
+        if limits.temperature > 0:
+            digest = hashlib.sha256(repr((seed, prefix, rest)).encode()).digest()
+            choose = self._sampled(limits.temperature, int.from_bytes(digest[:7]), self.device)
+        constraint = self._constraint(prompt.pattern) if prompt.pattern else None
+        return self._row(prefix, rest, limits.max_tokens, self._ended(limits.stop), choose, constraint)
+
+    def _constraint(self, pattern: str) -> Any:
+        from models.text.constrained import Constraint, vocabulary
+
+        if self._words is None:
+            self._words = vocabulary(self._tokenizer, self._vocabulary_size)
+        return Constraint(self._words, pattern)
 
     def _encode(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Token ids of the chat: those before the last message, and the rest. Control tokens spelled out in a message are
@@ -164,89 +211,20 @@ class LocalGenerator:
                 text = text.replace(token, "")
         return text
 
-    def _decode(self, batch: list[tuple[tuple[int, ...], tuple[int, ...]]], limits: Limits) -> list[Generation]:
-        torch, end = self._torch, self._tokenizer.eos_token_id
-        left, right = max(len(prefix) for prefix, _ in batch), max(len(rest) for _, rest in batch)
-        rows, real = (
-            [],
-            [],
-        )  # (B, left + right): prefix and rest, each padded on its left, so that all rows end together
-        for prefix, rest in batch:
-            gaps = left - len(prefix), right - len(rest)
-            rows.append([end] * gaps[0] + [*prefix] + [end] * gaps[1] + [*rest])
-            real.append([0] * gaps[0] + [1] * len(prefix) + [0] * gaps[1] + [1] * len(rest))
-        arguments: dict[str, Any] = {"do_sample": limits.temperature > 0}
-        if limits.temperature > 0:
-            arguments |= {"temperature": limits.temperature, "top_k": 0, "top_p": 1.0}
-        with torch.inference_mode():
-            output = self._model.generate(
-                torch.tensor(rows, device=self.device),
-                attention_mask=torch.tensor(real, device=self.device),
-                past_key_values=self._read([prefix for prefix, _ in batch], left) if left else None,
-                pad_token_id=end,
-                eos_token_id=end,
-                max_new_tokens=limits.max_tokens,
-                stopping_criteria=[self._stopper(limits.stop, left + right)],
-                **arguments,
-            )
-        return [self._generation(row, limits.stop) for row in output[:, left + right :].tolist()]
+    def _ended(self, stop: tuple[str, ...]) -> Callable[[list[int]], bool]:
+        """Whether a text ends: its last tokens hold one of `stop`."""
+        most = max((len(mark.encode()) for mark in stop), default=0) + 2
 
-    def _read(self, prefixes: list[tuple[int, ...]], width: int) -> Any:
-        """The model's cache after reading each row's prefix, padded on the left to `width` tokens."""
-        torch = self._torch
-        rows = [self._kept(prefix) for prefix in prefixes]
-        cache = self._new_cache()
-        for layer in range(self._model.config.num_hidden_layers):
-            # (B, heads, width, head size), twice
-            keys, values = (
-                torch.cat(
-                    [
-                        torch.nn.functional.pad(row[layer][part], (0, 0, width - row[layer][part].shape[2], 0))
-                        for row in rows
-                    ]
-                )
-                for part in (0, 1)
-            )
-            cache.update(keys, values, layer)
-        return cache
+        def ended(ids: list[int]) -> bool:
+            text = self._tokenizer.decode(ids[-most:]) if stop else ""
+            return any(mark in text for mark in stop)
 
-    def _kept(self, prefix: tuple[int, ...]) -> list[tuple[Any, Any]]:
-        """Keys and values (1, heads, tokens, head size) of each layer for a prefix; the last few prefixes are kept."""
-        if prefix not in self._prefixes:
-            while len(self._prefixes) >= MAX_PREFIXES:
-                self._prefixes.popitem(last=False)
-            ids = self._torch.tensor([prefix or (self._tokenizer.eos_token_id,)], device=self.device)
-            read = self._model(ids, use_cache=True, logits_to_keep=1).past_key_values
-            self._prefixes[prefix] = [
-                (layer.keys[:, :, : len(prefix)], layer.values[:, :, : len(prefix)]) for layer in read.layers
-            ]
-        self._prefixes.move_to_end(prefix)
-        return self._prefixes[prefix]
+        return ended
 
-    def _stopper(self, stop: tuple[str, ...], width: int) -> Any:
-        """A stopping criterion: True for each row whose new text holds one of `stop`."""
-        torch = self._torch
-
-        def stopped(input_ids: Any, scores: Any, **_: Any) -> Any:
-            texts = self._tokenizer.batch_decode(input_ids[:, width:]) if stop else [""] * len(input_ids)
-            return torch.tensor([any(end in text for end in stop) for text in texts], device=input_ids.device)
-
-        return stopped
-
-    def _generation(self, ids: list[int], stop: tuple[str, ...]) -> Generation:
-        end = self._tokenizer.eos_token_id
-        ended = end in ids
-        ids = ids[: ids.index(end)] if ended else ids
-        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+    def _generation(self, row: Any, stop: tuple[str, ...]) -> Generation:
+        text = self._tokenizer.decode(row.ids, skip_special_tokens=True)
         cuts = [text.index(mark) for mark in stop if mark in text]
-        return Generation(
-            text=text[: min(cuts)] if cuts else text,
-            tokens=len(ids),
-            finish_reason="stop" if ended or cuts else "length",
-        )
-
-    def _seeded_devices(self) -> list[Any]:
-        return [self._torch.cuda.current_device()] if self.device == "cuda" else []
+        return Generation(text[: min(cuts)] if cuts else text, len(row.ids), row.finish or "deadline")
 
 
 def _libraries() -> tuple[Any, Any]:
@@ -258,6 +236,17 @@ def _libraries() -> tuple[Any, Any]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return torch, transformers
+
+
+@contextmanager
+def _turn(deadline: float | None) -> Iterator[bool]:
+    """Waits until no other generation runs; False where the deadline (of time.monotonic()) passed before."""
+    mine = _TORCH.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+    try:
+        yield mine
+    finally:
+        if mine:
+            _TORCH.release()
 
 
 @contextmanager
@@ -277,12 +266,14 @@ def _device(torch: Any, wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _bfloat16_is_fast(torch: Any, device: str) -> bool:
-    """Whether the hardware multiplies bfloat16 itself; a CPU that does not is four times faster in float32."""
+def _precision(torch: Any, device: str) -> Precision:
+    """What the hardware multiplies itself; a CPU that does not multiply bfloat16 is four times faster in float32."""
+    from models.text import int8
+
     if device == "cuda":
-        return True
+        return "bfloat16"
     able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return "int8" if int8.pays() else "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
 def _verified_name(directory: Path) -> str:

@@ -211,6 +211,42 @@ def test_retry_after_is_waited_for(server: Server, opened: Opened) -> None:
     assert time.monotonic() - began >= 0.4
 
 
+def test_what_one_request_is_told_to_wait_all_wait(server: Server, opened: Opened) -> None:
+    url, seen = server
+    arrived: list[float] = []
+
+    def note(handler: BaseHTTPRequestHandler) -> bool:
+        arrived.append(time.monotonic())
+        return False
+
+    def refuse(handler: BaseHTTPRequestHandler) -> bool:
+        note(handler)
+        return status(429, Retry_After="0.5")(handler)
+
+    seen.faults = [refuse, *[note] * len(PROMPTS)]
+    assert len(opened(url, concurrency=1).generate(PROMPTS, LIMITS, seed=1)) == len(PROMPTS)
+    generator = opened(url, concurrency=2)
+    arrived.clear()
+    seen.faults = [refuse, note, *[note] * len(PROMPTS)]
+    generator.generate(PROMPTS, LIMITS, seed=1)
+    first = arrived[0]
+    # One more may have been on its way; nobody else comes before the pause is over.
+    assert sum(moment < first + 0.45 for moment in arrived) <= 2 + 1
+
+
+def test_a_deadline_ends_the_waiting_and_there_is_no_text(server: Server, opened: Opened) -> None:
+    url, seen = server
+    seen.faults = [dawdle] * len(PROMPTS)
+    limits = Limits(max_tokens=8, deadline=time.monotonic() + 0.3)
+    began = time.monotonic()
+    written = opened(url, concurrency=8).generate(PROMPTS, limits, seed=1)
+    assert [(one.text, one.finish_reason) for one in written] == [("", "deadline")] * len(PROMPTS)
+    assert time.monotonic() - began < 0.9  # a server that dawdles for a second is not waited for
+    seen.faults = [status(429, Retry_After="20")]
+    [late] = opened(url).generate(PROMPTS[:1], Limits(max_tokens=8, deadline=time.monotonic() + 0.3), seed=1)
+    assert late.finish_reason == "deadline"
+
+
 def test_a_retry_after_beyond_patience_is_unavailable_at_once(server: Server, opened: Opened) -> None:
     url, seen = server
     seen.faults = [status(503, Retry_After="3600")]

@@ -14,8 +14,9 @@ import pytest
 
 from core.errors import ConfigurationError, TextModelUnavailable
 from core.progress import Silent
+from models.text.decoding import MAX_PREFIXES
 from models.text.generator import Generation, Limits, Message, Prompt
-from models.text.local import MANIFEST, MAX_PREFIXES, LocalGenerator, convert_gguf
+from models.text.local import MANIFEST, LocalGenerator, convert_gguf
 
 SHORT = Limits(max_tokens=12)
 WARM = Limits(max_tokens=12, temperature=1.0)
@@ -30,7 +31,7 @@ PROMPTS = [prompt("a"), prompt("a much longer text than the first"), prompt("Toy
 
 @pytest.fixture(scope="module")
 def generator(tiny_model: Path) -> LocalGenerator:
-    return LocalGenerator(tiny_model, "cpu")
+    return LocalGenerator(tiny_model, "cpu", precision="float32")
 
 
 def test_a_batch_writes_what_each_prompt_alone_would(generator: LocalGenerator) -> None:
@@ -40,7 +41,7 @@ def test_a_batch_writes_what_each_prompt_alone_would(generator: LocalGenerator) 
 
 
 def test_batches_of_any_size_and_an_empty_one_keep_the_order(tiny_model: Path, generator: LocalGenerator) -> None:
-    small = LocalGenerator(tiny_model, "cpu", batch_prompts=2)
+    small = LocalGenerator(tiny_model, "cpu", precision="float32", rows=2)
     many = [prompt(f"{word} {number}") for number, word in enumerate(["war", "comedy", "a longer one"] * 3)]
     assert small.generate(many, SHORT, seed=1) == generator.generate(many, SHORT, seed=1)
     assert generator.generate([], SHORT, seed=1) == []
@@ -101,7 +102,9 @@ def test_the_end_of_text_token_ends_a_text(
 ) -> None:
     [free] = generator.generate([prompt("a")], SHORT, seed=1)
     end = next(c for c in free.text if c.isascii() and c.isprintable() and c != " ")
-    [ended] = LocalGenerator(tiny_model_ending_with(end), "cpu").generate([prompt("a")], SHORT, seed=1)
+    [ended] = LocalGenerator(tiny_model_ending_with(end), "cpu", precision="float32").generate(
+        [prompt("a")], SHORT, seed=1
+    )
     assert ended.finish_reason == "stop"
     assert ended.text == free.text.split(end)[0]
     assert ended.tokens == len(free.text.split(end)[0].encode())
@@ -116,8 +119,8 @@ def test_a_message_cannot_open_a_turn_by_spelling_control_tokens(generator: Loca
 def test_the_name_holds_a_checksum_of_the_weights(tiny_model: Path, generator: LocalGenerator, tmp_path: Path) -> None:
     name, checksum = generator.name.split("@")
     assert name == tiny_model.name
-    assert len(checksum) == 12
-    assert LocalGenerator(tiny_model, "cpu").name == generator.name
+    assert len(checksum.removesuffix("+int8")) == 12
+    assert LocalGenerator(tiny_model, "cpu", precision="float32").name == generator.name
 
 
 def test_reading_the_examples_once_changes_no_text(tiny_model: Path) -> None:
@@ -127,11 +130,14 @@ def test_reading_the_examples_once_changes_no_text(tiny_model: Path) -> None:
         for n in range(24)
         for m in range(2)
     ]
-    fresh = [LocalGenerator(tiny_model, "cpu", batch_prompts=1).generate([p], SHORT, seed=1)[0] for p in prompts[:8]]
-    used = LocalGenerator(tiny_model, "cpu")
+    fresh = [
+        LocalGenerator(tiny_model, "cpu", precision="float32", rows=1).generate([p], SHORT, seed=1)[0]
+        for p in prompts[:8]
+    ]
+    used = LocalGenerator(tiny_model, "cpu", precision="float32")
     assert used.generate(prompts, SHORT, seed=1)[:8] == fresh
     assert used.generate(prompts[:8], SHORT, seed=1) == fresh
-    assert len(used._prefixes) == MAX_PREFIXES
+    assert len(used._decoders[0]._prefixes) == MAX_PREFIXES
 
 
 def test_importing_the_module_loads_neither_torch_nor_transformers() -> None:
@@ -146,7 +152,7 @@ def test_nothing_is_looked_up_on_the_network(tiny_model: Path, monkeypatch: pyte
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert LocalGenerator(tiny_model, "cpu").generate([prompt("a")], SHORT, seed=1)
+    assert LocalGenerator(tiny_model, "cpu", precision="float32").generate([prompt("a")], SHORT, seed=1)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
@@ -201,7 +207,7 @@ def test_a_gguf_file_is_converted_once_into_a_directory_that_loads(tiny_gguf: Pa
     out = convert_gguf(tiny_gguf, tmp_path / "model", Silent())
     generator = LocalGenerator(out, "cpu")
     source_sha256 = hashlib.sha256(tiny_gguf.read_bytes()).hexdigest()
-    assert generator.name == f"tiny@{source_sha256[:12]}"
+    assert generator.name.removesuffix("+int8") == f"tiny@{source_sha256[:12]}"
     written = generator.generate(PROMPTS, SHORT, seed=1)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert convert_gguf(tiny_gguf, out, Silent()) == out
