@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from croniter import croniter
@@ -19,6 +19,7 @@ PREFIX = "HEADWATER_"
 OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # as OpenTelemetry's own specification calls it
 TABLES = {"kind_weights": '{"view": 1.0}', "surfaces": '{"home": {"limit": 20}}'}  # JSON in the environment; an example
 NAMES = "^[a-z0-9_-]+(,[a-z0-9_-]+)*$"  # comma-separated
+LOCALES = "^[A-Za-z0-9_-]{1,35}(,[A-Za-z0-9_-]{1,35})*$"
 
 # How much an interaction says that the user wants the item. Zero and below: not a sign of interest.
 DEFAULT_KIND_WEIGHTS = {
@@ -26,6 +27,10 @@ DEFAULT_KIND_WEIGHTS = {
     "dislike": -1.0, "hide": -1.0,
 }  # fmt: skip
 
+Tone = Literal["neutral", "warm", "formal"]
+Length = Literal["short", "medium", "long"]
+LOCALE = "^[A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*$"
+Locale = Annotated[str, Meta(max_length=35, pattern=LOCALE)]
 Positive = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -44,8 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     text_api_key: str | None = None  # secret for text_endpoint
     host: str = "127.0.0.1"  # where the API listens
     port: Port = 8080  # 0 takes a free one
-    metrics_port: Port = 0  # where ingest and schedule show /metrics (`up`: this port and 2 above); 0: nowhere
-    max_running: Positive | None = None  # requests for lists answered at once; None: 2 for each core, at least 4
+    metrics_port: Port = 0  # where the roles but serve show /metrics (`up`: this port, and 2 and 3 above); 0: nowhere
+    max_running: Positive | None = None  # requests for lists answered at once; None: 4 for each core, at least 8
     max_waiting: Positive = 64  # requests of a kind that wait for their turn; more are refused
     max_wait_ms: Positive = 250  # longest wait of a request for lists; then it is refused
     max_connections: Positive = 4096  # of clients to the API; more are refused
@@ -83,11 +88,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     light_train_models: Annotated[str, Meta(pattern=NAMES)] = "popularity,transitions"  # the cheap ones
     keep_versions: Positive = 10  # newest versions of a model whose files stay, beside the live one and the one before
-    generate_cron: str = "*/10 * * * *"  # when missing and stale texts are written
     maintain_cron: str = "30 2 * * *"  # when months of events are attached ahead, and old ones detached
     retention_months: Positive | None = None  # months of events that stay attached beside this one; None: all
     retention_grace_months: Annotated[int, Meta(ge=0)] | None = None  # months until a detached one goes; None: stays
-    generate_items: Positive = 50  # texts written by one scheduled run
+    content_kinds: Annotated[str, Meta(pattern=NAMES)] = "description"  # texts that every item is to have; "off": none
+    content_locales: Annotated[str, Meta(pattern=LOCALES)] | None = (
+        None  # languages that they are wanted in; None: content_locale
+    )
+    content_requests_ahead: Positive = 256  # requests for texts in the topic, at most: what comes later waits for them
+    content_batch_requests: Positive = 32  # requests that one worker has written at once, and settles together
+    content_tokens_per_hour: Positive | None = (
+        None  # that text models may write, all workers together; None: any number
+    )
+    content_locale: Locale = "en"  # language of texts where none is asked for, and of reasons
+    content_tone: Tone = "neutral"  # neutral, warm or formal: told to the text model; templates have no tone
+    content_length: Length = "medium"  # short, medium or long: told to the text model, and kept by templates
+    content_deadline_ms: Positive = 10_000  # of POST /v1/content where none is given; then the template answers
+    content_max_deadline_ms: Positive = 60_000  # longest deadline that it takes
 
     @property
     def models_to_train(self) -> tuple[str, ...]:
@@ -98,6 +115,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def topic(self) -> str:
         """The namespace's event topic."""
         return f"{self.namespace}.events"
+
+    @property
+    def requests_topic(self) -> str:
+        """The namespace's topic of requests for texts."""
+        return f"{self.namespace}.content.requests"
+
+    @property
+    def wanted_texts(self) -> list[tuple[str, str]]:
+        """(kind, language) of the texts that every item is to have."""
+        kinds = () if self.content_kinds == "off" else self.content_kinds.split(",")
+        return [(kind, locale) for kind in kinds for locale in (self.content_locales or self.content_locale).split(",")]
+
+    @property
+    def fits_file(self) -> Path:
+        """Where this machine keeps which kinds of text each model may write (models/content/fit.py)."""
+        return self.home / "text-models" / "fits.json"
 
     @property
     def artifacts_url(self) -> str:

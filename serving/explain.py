@@ -3,45 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
+from models.content import titles
+from models.content.because import line
+from models.content.language import base
 from serving.query import Candidates, Query
 from serving.shapes import Reason
 from serving.sources import TEXT
 
+UNKNOWN = ""  # the source of an item that is not in the catalogue
 NAMED = 2  # items of the history named at most
+KEPT_NAMES = 200_000  # cleaned titles, some 200 bytes each
 
-# Of sources that know nothing of the user. {where} is " in <category>" where one was asked for.
+# Of sources that know nothing of the user, by language. {where} is " in <category>" where one was asked for.
 TEXTS = {
-    "popular": "Popular{where} right now",
-    "counts": "Popular{where} right now",
-    "trending": "Trending{where} now",
-    "latest": "New{where}",
-    "given": "In the order given",
-    "pinned": "Featured",
-    "exploration": "Something else for a change",
-}
+    "en": {
+        "popular": "Popular{where} right now", "counts": "Popular{where} right now", "trending": "Trending{where} now",
+        "latest": "New{where}", "given": "In the order given", "pinned": "Featured",
+        "exploration": "Something else for a change", UNKNOWN: "Not known here",
+    },
+    "de": {
+        "popular": "Zurzeit beliebt{where}", "counts": "Zurzeit beliebt{where}", "trending": "Im Trend{where}",
+        "latest": "Neu{where}", "given": "In der gegebenen Reihenfolge", "pinned": "Empfehlung des Hauses",
+        "exploration": "Einmal etwas anderes", UNKNOWN: "Hier nicht bekannt",
+    },
+}  # fmt: skip
+PLAIN = frozenset(TEXTS["en"])
+NO_WORDS = "–"  # in a language that nothing is written in here, as in the templates of models/content
 
 
 def explain(query: Query, chosen: Candidates) -> list[Reason]:
     """A reason for each of `chosen`, from the source that it came from."""
+    made: dict[object, Reason] = {}  # many of a list share theirs
     reasons = []
-    for source_ix, rows in zip(chosen.source, _because(query, chosen), strict=True):
+    for source_ix, rows in zip(chosen.source.tolist(), _because(query, chosen), strict=True):
         source = chosen.sources[source_ix]
-        if source in TEXTS:
-            reasons.append(plain_reason(query, source))
-            continue
-        named = _listed([query.view.title(row) for row in rows])
-        cause = "Described like" if source == TEXT else "Because of"
-        text = f"{cause} {named}" if rows else "Fits what you chose so far"
-        reasons.append(Reason([query.view.ids[row] for row in rows], text))
+        key = source if source in PLAIN else tuple(rows)
+        if key not in made:
+            made[key] = plain_reason(query, source) if source in PLAIN else _reason(query, rows)
+        reasons.append(made[key])
     return reasons
+
+
+def _reason(query: Query, rows: Sequence[int]) -> Reason:
+    """Because of these catalogue rows of the history, maybe none: the line of the kind `because` (models/content/because.py)
+    says what the user did with them. A title that may not be shown is not named."""
+    because, done = [query.view.ids[row] for row in rows], query.done
+    shown = [
+        (done.get(item, ""), name) for item, row in zip(because, rows, strict=True) if (name := name_of(query, row))
+    ]
+    event = shown[0][0] if shown else ""
+    return Reason(because, line(tuple([name for kind, name in shown if kind == event]), event, query.style))
+
+
+def name_of(query: Query, row: int) -> str:
+    """What a sentence may call an item, "" for one whose title cannot be shown."""
+    item = query.view.items[row]
+    return "" if item is None else _shown(item.title, "year" in item.attributes)
+
+
+@lru_cache(KEPT_NAMES)
+def _shown(title: str, dated: bool) -> str:
+    return next(iter(titles.names(title, dated)), "")
 
 
 def plain_reason(query: Query, source: str) -> Reason:
     """The reason of a source that knows nothing of the user."""
-    return Reason([], TEXTS[source].format(where=f" in {query.ask.category}" if query.ask.category else ""))
+    text = TEXTS.get(base(str(query.style.locale)), {}).get(source, NO_WORDS)
+    return Reason([], text.format(where=f" in {query.ask.category}" if query.ask.category else ""))
 
 
 def _because(query: Query, chosen: Candidates) -> list[list[int]]:
@@ -49,18 +81,16 @@ def _because(query: Query, chosen: Candidates) -> list[list[int]]:
     because: list[list[int]] = [[] for _ in range(len(chosen))]
     for name_ix, name in enumerate(chosen.sources):
         served = query.models.get(name)
-        places = np.flatnonzero(chosen.source == name_ix)
-        if served is None or name in TEXTS or len(places) == 0:
+        if name in PLAIN or (served is None and name != TEXT):
             continue
-        items = served.model_rows(query.view, chosen.rows[places])
-        named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)
-        for place, found in zip(places, named, strict=True):
-            because[place] = served.rows[found[found >= 0]].tolist()
-    if TEXT in chosen.sources:
-        for place in np.flatnonzero(chosen.source == chosen.sources.index(TEXT)):
-            because[place] = query.shelf.because(query.view, query.wanted, int(chosen.rows[place]), NAMED)
+        places = np.flatnonzero(chosen.source == name_ix).tolist()
+        if name == TEXT:
+            for place in places:
+                because[place] = query.shelf.because(query.view, query.wanted, int(chosen.rows[place]), NAMED)
+        elif served is not None and places:
+            items = served.model_rows(query.view, chosen.rows[places])
+            named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)
+            rows = served.rows[named].tolist()
+            for place, found, known in zip(places, rows, (named >= 0).tolist(), strict=True):
+                because[place] = [row for row, there in zip(found, known, strict=True) if there]
     return because
-
-
-def _listed(titles: Sequence[str]) -> str:
-    return " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)

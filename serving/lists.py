@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from core.errors import NotFound
+from models.content.language import base
 from serving import filters
 from serving.catalogue import NO_ROWS, Mask
-from serving.explain import TEXTS, explain, plain_reason
+from serving.explain import NO_WORDS, PLAIN, explain, name_of, plain_reason
 from serving.expression import parse
 from serving.histories import Past
 from serving.pipeline import LEAST_POOL, POOL, Pipeline, backfill, described, label, taking_part, versions_of
@@ -84,9 +85,20 @@ def _same_category(query: Query, row: int, allowed: Mask, close: Candidates) -> 
     return backfill(query, allowed & same, close, query.ask.limit)
 
 
+CHOSEN = {
+    "en": {"people": "Chosen by those who chose {name}", "sequence": "Often chosen after {name}", "": "Goes with it"},
+    "de": {
+        "people": "Auch von denen gewählt, die {name} gewählt haben",
+        "sequence": "Oft nach {name} gewählt",
+        "": "Passt dazu",
+    },
+}
+
+
 def _reason(query: Query, row: int, source: str) -> Reason:
-    if source in TEXTS:
+    if source in PLAIN:
         return plain_reason(query, source)
-    title = query.view.title(row)
-    text = f"Chosen by those who chose {title}" if query.models[source].personal else f"Often chosen after {title}"
-    return Reason([query.view.ids[row]], text)
+    name, said = name_of(query, row), CHOSEN.get(base(str(query.style.locale)), {})
+    how = "people" if query.models[source].personal else "sequence"
+    text = said.get(how if name else "", NO_WORDS)
+    return Reason([query.view.ids[row]], text.format(name=name))

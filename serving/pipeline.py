@@ -14,18 +14,19 @@ from itertools import repeat
 import numpy as np
 
 from core.telemetry import FALLBACKS
+from models.content.kind import Style
 from serving import filters
 from serving.again import Answers, Shown
 from serving.campaigns import boosted, depth, pinned, pins
 from serving.catalogue import LiveCatalogue, Mask
 from serving.columns import Columns
 from serving.diversity import diversify
-from serving.explain import explain
+from serving.explain import UNKNOWN, explain, plain_reason
 from serving.exploration import CERTAIN, Chance, explore
 from serving.histories import Histories, Past
 from serving.live import LiveModels
 from serving.newcomers import Newcomers
-from serving.query import Ask, Candidates, Query
+from serving.query import ENGLISH, Ask, Candidates, Query
 from serving.shapes import Answer, RankAnswer, Reason, Recommended
 from serving.slate import Slates
 from serving.sources import LADDER, POPULARITY, TEXT, from_models, merge, new_by_text
@@ -47,6 +48,7 @@ class Pipeline:
     kind_weights: Mapping[str, float]
     columns: Columns = field(default_factory=Columns)
     answers: Answers = field(default_factory=Answers)
+    style: Style = ENGLISH
 
     def recommend(self, ask: Ask, past: Past | None = None, began: float | None = None) -> Answer:
         """Items for a user: personal where a model can be, honest about it where none can (`fallback`).
@@ -137,9 +139,8 @@ class Pipeline:
         answer = self.recommend(ask, past, began)
         view = self.catalogue.view
         placed = {one.item for one in answer.items}
-        strangers = [
-            Recommended(item, 0.0, "given", Reason([], "Not known here")) for item in given if view.row(item) < 0
-        ]
+        unknown = plain_reason(self.query(ask, Past()), UNKNOWN)
+        strangers = [Recommended(item, 0.0, "given", unknown) for item in given if view.row(item) < 0]
         items = [*answer.items, *(one for one in strangers if one.item not in placed)]
         left_out = [item for item in given if item not in placed and view.row(item) >= 0]
         return RankAnswer(answer.slate, answer.user, items, answer.model, answer.fallback, answer.took_ms, left_out)
@@ -150,7 +151,9 @@ class Pipeline:
             self.newcomers.shelf,
             self.models.served,
         )  # before the view: it has a row for every item of theirs
-        return Query(ask, datetime.now(UTC), self.catalogue.view, models, past, self.kind_weights, shelf, self.columns)
+        style = self.style if ask.locale is None else self.style.to(ask.locale)
+        now, weights = datetime.now(UTC), self.kind_weights
+        return Query(ask, now, self.catalogue.view, models, past, weights, shelf, self.columns, style)
 
 
 def with_new(query: Query, allowed: Mask, chosen: Candidates) -> Candidates:
@@ -162,10 +165,10 @@ def with_new(query: Query, allowed: Mask, chosen: Candidates) -> Candidates:
     if len(chosen) == 0 or places == 0 or query.ask.among is not None:
         return chosen
     new = new_by_text(query, allowed, limit)
-    new = new[~np.isin(new.rows, chosen.rows)][:places]
-    for at in range(len(new)):
-        chosen = chosen.having(new[at : at + 1], int((at + 0.5) * limit / places - 0.5))
-    return chosen[:limit]
+    if len(new):
+        have = set(chosen.rows.tolist())
+        new = new[np.array([row not in have for row in new.rows.tolist()])][:places]
+    return chosen.having(new, [int((at + 0.5) * limit / places - 0.5) for at in range(len(new))])[:limit]
 
 
 def backfill(query: Query, allowed: Mask, chosen: Candidates, k: int) -> Candidates:
@@ -182,17 +185,19 @@ def described(
 ) -> list[Recommended]:
     """The candidates as they go out, each with its reason where there are any."""
     names = [(name, round(chance.of(name), 6)) for name in chosen.sources]
-    lines = zip(chosen.rows, chosen.scores, chosen.source, reasons or repeat(None), strict=False)
+    columns = (chosen.rows.tolist(), chosen.scores.tolist(), chosen.source.tolist())
+    lines = zip(*columns, reasons or repeat(None), strict=False)
     return [
-        Recommended(query.view.ids[row], round(float(score), 4), names[source][0], reason, names[source][1])
+        Recommended(query.view.ids[row], round(score, 4), names[source][0], reason, names[source][1])
         for row, score, source, reason in lines
     ]
 
 
 def taking_part(chosen: Candidates, found: Sequence[Candidates] = ()) -> set[str]:
     """Names of the sources that brought items of the list, and of the models in `found` that spoke for any of them."""
-    brought = {chosen.sources[source] for source in chosen.source}
-    return brought | {one.sources[0] for one in found if np.isin(one.rows, chosen.rows).any()}
+    shown = set(chosen.rows.tolist())
+    brought = {chosen.sources[source] for source in set(chosen.source.tolist())}
+    return brought | {one.sources[0] for one in found if not shown.isdisjoint(one.rows.tolist())}
 
 
 def label(query: Query, part: Set[str]) -> str | None:

@@ -17,21 +17,24 @@ from core.errors import ConfigurationError
 from core.registry import Registry
 from core.settings import Settings
 from core.store import Store
+from models.content.kind import house_style
 from models.text.generator import TextGenerator
 from serving.access import Access, Default
 from serving.admission import Door
 from serving.background import Repeating
 from serving.catalogue import COUNTS_EVERY_S, REFRESH_EVERY_S, LiveCatalogue
+from serving.desk import Desk
 from serving.histories import ERASED_EVERY_S, Histories
 from serving.last_known import SAVE_EVERY_S, LastKnown
 from serving.live import POLL_EVERY_S, LiveModels
 from serving.newcomers import SHELVED_EVERY_S, Newcomers
-from serving.patience import Patience
+from serving.patience import RECORD_S, REPORT_S, Bounded, Patience
 from serving.pipeline import Pipeline
 from serving.publisher import Publisher
 from serving.pulse import PULSE_EVERY_S, Pulse
 from serving.slate import Slates
 from serving.surfaces import Surfaces
+from serving.turns import Turns
 
 START_S = 10.0  # how long a start waits for what there is to serve
 STOP_S = 3.0  # how long a stop waits for what repeats
@@ -71,21 +74,30 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True)
 class Threads:
-    """Separate pools for what can hang, so that one thing that is away does not hold up the others."""
+    """Separate pools for what can hang, so that one thing that is away does not hold up the others. `reports` are the calls that
+    Postgres may take its time for; `content` reads with patience of its own, and does without."""
 
-    pipeline: ThreadPoolExecutor
-    database: ThreadPoolExecutor
+    pipeline: Turns
+    database: Bounded
+    reports: Bounded
+    content: ThreadPoolExecutor
     broker: ThreadPoolExecutor
     text: ThreadPoolExecutor
 
     def close(self) -> None:
         """Let nothing new begin; do not wait for what hangs."""
-        for pool in (self.pipeline, self.database, self.broker, self.text):
+        bounded = (self.database.threads, self.reports.threads)
+        for pool in (self.pipeline, *bounded, self.content, self.broker, self.text):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def run(pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking call in a pool, in the caller's context: its logs carry the request's id, its spans are the request's."""
+async def run(pool: ThreadPoolExecutor | Bounded | Turns, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a pool, in the caller's context: its logs carry the request's id, its spans are the request's.
+
+    Raises DatabaseUnavailable when it takes longer than the pool's budget.
+    """
+    if isinstance(pool, Bounded | Turns):
+        return await pool.run(call, *args, **kwargs)
     within = partial(copy_context().run, call, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(pool, within)
 
@@ -105,7 +117,7 @@ class Service:
         if settings.secret is None:
             raise ConfigurationError("no secret: set HEADWATER_SECRET to a long random text; it signs slate tokens")
         self.settings, self.store, self.registry = settings, store, registry
-        self.jobs, self.generator = jobs, generator
+        self.jobs = jobs
         self.access = Access(
             store.keys, settings.keys_required, Default(settings.key_requests_per_s, settings.key_burst)
         )
@@ -117,16 +129,18 @@ class Service:
         self.slates = Slates(self.publisher, settings.secret)
         self.surfaces = Surfaces(settings.surfaces)
         self.pipeline = Pipeline(
-            self.catalogue, self.models, self.newcomers, self.histories, self.slates, settings.kind_weights
-        )
+            self.catalogue, self.models, self.newcomers, self.histories, self.slates, settings.kind_weights,
+            style=house_style(settings),
+        )  # fmt: skip
         self.pulse = Pulse(store.catalogue)
         self.texts = Patience("texts")
         self.last_known = LastKnown(settings, self.catalogue, self.models)
         self.door = Door(settings)
         self.threads = Threads(
-            ThreadPoolExecutor(2, "pipeline"), ThreadPoolExecutor(16, "database"),
-            ThreadPoolExecutor(16, "broker"), ThreadPoolExecutor(1, "text"),
+            Turns(2, "pipeline"), Bounded("database", 16, RECORD_S), Bounded("reports", 4, REPORT_S),
+            ThreadPoolExecutor(4, "content"), ThreadPoolExecutor(16, "broker"), ThreadPoolExecutor(1, "text"),
         )  # fmt: skip
+        self.desk = Desk(settings, generator, self.threads.text)
         self._repeating = (
             Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
             Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),

@@ -52,7 +52,7 @@ def _said(wishes: Wishes) -> dict[str, Any]:
     return said
 
 
-_PLAIN = ("limit", "category", "exclude_seen", "diversity", "exploration", "explain")
+_PLAIN = ("limit", "category", "exclude_seen", "diversity", "exploration", "explain", "locale")
 
 
 def _pins(wishes: Wishes) -> tuple[Pin, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from core.settings import Locale
 from serving.expression import MAX_LENGTH
 from serving.shapes import MAX_LIMIT, Id, Kind, Moment, Short
 
@@ -46,7 +47,7 @@ class PinState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a list is to be like; what is null is as the surface says (HEADWATER_SURFACES), else as by default: 10 items, not
     seen ones, with reasons. `hide` are items not to be shown; `seen_kinds` the kinds of interaction that count as having seen an
-    item, all where it is empty; `exploration` the share of places left to chance."""
+    item, all where it is empty; `exploration` the share of places left to chance; `locale` the language of the reasons."""
 
     limit: Limit | None = None
     category: Short | None = None
@@ -57,6 +58,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     diversity: Share | None = None
     exploration: Share | None = None
     explain: bool | None = None
+    locale: Locale | None = None
     boosts: Annotated[list[BoostState], Meta(max_length=20)] | None = None
     pins: Annotated[list[PinState], Meta(max_length=20)] | None = None
 
@@ -81,4 +83,5 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     surface: Surface = "default"
     exclude_seen: bool = False
     explain: bool = True
+    locale: Locale | None = None
     context: dict[str, Any] = {}

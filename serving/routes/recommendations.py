@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from litestar import get, post
@@ -22,6 +21,7 @@ from serving.routes.parameters import (
     Explain,
     Exploration,
     Filter,
+    ReasonLocale,
     SeenKinds,
     Serving,
     Surface,
@@ -30,6 +30,7 @@ from serving.routes.parameters import (
 )
 from serving.service import Service, run
 from serving.shapes import Answer, RankAnswer
+from serving.turns import Turns
 from serving.wishes import Done, RankRequest, RecommendationRequest, Wishes
 
 TAGS = ["recommendations"]
@@ -42,12 +43,13 @@ TAGS = ["recommendations"]
 async def recommendations(
     service: Serving, user_id: UserId, limit: WantedLimit = None, surface: Surface = "default",
     category: Category = None, filter: Filter = None, exclude_seen: ExcludeSeen = None, seen_kinds: SeenKinds = None,
-    diversity: Diversity = None, exploration: Exploration = None, explain: Explain = None,
+    diversity: Diversity = None, exploration: Exploration = None, explain: Explain = None, locale: ReasonLocale = None,
 ) -> Answer:  # fmt: skip
     """What the user did up to now counts, whether trained on or not. An unknown user gets popular items, labelled so."""
     wishes = Wishes(
         limit=limit, category=category, filter=filter, exclude_seen=exclude_seen, diversity=diversity,
         seen_kinds=seen_kinds.split(",") if seen_kinds else None, exploration=exploration, explain=explain,
+        locale=locale,
     )  # fmt: skip
     ask = service.surfaces.ask(surface, wishes, user=user_id)
     return await _answered(service, service.threads.pipeline, ask)
@@ -71,13 +73,13 @@ async def rank(service: Serving, data: JSONBody[RankRequest]) -> RankAnswer:
     among = tuple(dict.fromkeys(data.items))
     ask = Ask(
         data.user, len(among), data.session, data.surface, None, data.exclude_seen, 0.0, data.explain,
-        _events(data.history), among, data.context,
+        _events(data.history), among, data.context, locale=data.locale,
     )  # fmt: skip
     began = time.perf_counter()
     return await run(service.threads.pipeline, service.pipeline.rank, ask, await _past(service, ask), began)
 
 
-async def _answered(service: Service, pool: ThreadPoolExecutor, ask: Ask) -> Answer:
+async def _answered(service: Service, pool: Turns, ask: Ask) -> Answer:
     """What stands is answered at once, all else by a thread of the pool."""
     began = time.perf_counter()
     past = await _past(service, ask)

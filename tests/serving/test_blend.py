@@ -28,7 +28,7 @@ def test_a_live_blend_answers_alone_with_its_name_its_members_and_reasons(blende
         assert {one["source"] for one in answer["items"]} == {"blend"}
         assert answer["fallback"] is None
         assert answer["model"] == {"blend": "v1", "transitions": "v1"}  # linear is not live: the blend has its own
-        assert answer["items"][0]["reason"]["text"].startswith("Because of Item ")
+        assert answer["items"][0]["reason"]["text"].startswith("Because you looked at Item ")
         similar = client.get("/v1/items/i20/similar", params={"limit": 3}).json()
         assert {one["source"] for one in similar["items"]} == {"blend"}
         assert similar["items"][0]["item"] == "i21"

@@ -76,7 +76,7 @@ def test_a_new_item_reaches_those_who_chose_its_like_and_nobody_else(live: httpx
     assert shown is not None
     assert shown["source"] == "text"
     assert set(shown["reason"]["because"]) <= {f"c{n}" for n in range(2, 10)}
-    assert shown["reason"]["text"].startswith("Described like ")
+    assert shown["reason"]["text"].startswith("Because you looked at ")
     assert len(ids(live.get("/v1/users/camper1/recommendations").json())) == 10
     bakers = live.get("/v1/users/baker1/recommendations").json()
     assert bakers["fallback"] is None

@@ -29,7 +29,7 @@ def test_a_known_user_gets_a_personal_list_that_names_its_sources_and_reasons(cl
     for one in answer["items"]:
         assert one["source"] in ("als", "transitions")
         assert set(one["reason"]["because"]) <= walked
-        assert one["reason"]["text"].startswith("Because of Item ")
+        assert one["reason"]["text"].startswith("Because you looked at Item ")
         assert one["item"] not in walked
 
 
