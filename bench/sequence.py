@@ -51,13 +51,13 @@ class Recipe:
 
 # On a GPU, what the literature trains: a full softmax at 2 to 4 times the width. These figures were not measured yet.
 _GPU = {"dimensions": 128, "heads": 4, "length": 200, "negatives": 0, "batch_tokens": 16_384, "epochs": 100}
-_ML = SequenceConfig(time_buckets=0, negatives=512)
+_ML = SequenceConfig(time_buckets=0, negatives=512, ahead=3)
 _ML_WIDE = replace(_ML, dimensions=128, heads=4, length=200, dropout=0.2, epochs=12, learning_rate=1.5e-3)
 _ML_PARTNERS = (
     Member("transitions", FILMS),
     Member("linear", {"objective": "next", "regularization": 100.0, "train_recency": 0.8, "recency": 0.8}),
 )
-_BEAUTY = SequenceConfig(time_buckets=0, length=50, epochs=30, batch_tokens=1600, dropout=0.3, negatives=512)
+_BEAUTY = SequenceConfig(time_buckets=0, length=50, epochs=30, batch_tokens=1600, dropout=0.3, negatives=512, ahead=3)
 _BEAUTY_WIDE = replace(_BEAUTY, dimensions=256, heads=4, epochs=15, dropout=0.5, learning_rate=1e-3, negatives=2048)
 _BEAUTY_PARTNERS = (
     Member("transitions", BASKETS),

@@ -18,10 +18,8 @@ from models.protocols import read_protocol, split_folder
 from models.sequence import Sequence, SequenceConfig
 from models.sequence_start import MOST_ITEMS
 
-PLAIN = {
-    "beauty-seq": SequenceConfig(time_buckets=0, length=50, epochs=12, batch_tokens=1600, dropout=0.3),
-    "ml-100k": SequenceConfig(length=50, epochs=12, batch_tokens=1600, dropout=0.3),
-}
+_PLAIN = SequenceConfig(length=50, epochs=12, batch_tokens=1600, dropout=0.3, negatives=512, ahead=3)
+PLAIN = {"beauty-seq": replace(_PLAIN, time_buckets=0), "ml-100k": _PLAIN}
 PARTS: dict[str, dict[str, object]] = {
     "another seed": {},
     "item vectors begin at random": {},

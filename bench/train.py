@@ -292,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     whole = Interactions.from_folder(given.folder).positives()
     data, cases = prepared(whole, whole.n_users, given.cases)
     part, asked = prepared(whole, given.sequence_users or whole.n_users, given.cases)
-    config = SequenceConfig(epochs=given.epochs, time_buckets=0)
+    config = SequenceConfig(epochs=given.epochs, time_buckets=0, negatives=512, ahead=3)
     makers = [
         partial(als, data, cases),
         partial(item_item, data, cases),

@@ -6,12 +6,14 @@ Kafka's group says which partitions are a member's; the epoch that a claim raise
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from core import telemetry
-from core.errors import Fenced
+from core.errors import BrokerUnavailable, Fenced
 from core.settings import Settings
 from core.store import Store
 from core.store.events import Claim
@@ -22,6 +24,31 @@ log = logging.getLogger(__name__)
 
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # between attempts while Postgres or the broker is away
 CONFIRM_S = 3.0  # how often a consumer with nothing to do makes sure that it still owns its partitions
+
+
+class Member(Protocol):
+    """Who consumes: how it joins its group, and one step of its loop."""
+
+    def join(self) -> Stream:
+        """Become a member of the group."""
+
+    def step(self, stream: Stream) -> None:
+        """Poll, and do what there is to do. Raises BrokerUnavailable."""
+
+
+def consume(member: Member, stop: threading.Event) -> None:
+    """Step until `stop` is set, joining anew, ever later, whenever the broker is away."""
+    attempt = 0
+    while not stop.is_set():
+        try:
+            with member.join() as stream:
+                attempt = 0
+                while not stop.is_set():
+                    member.step(stream)
+        except BrokerUnavailable as error:
+            log.warning("%s; trying again", error)
+            stop.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+            attempt += 1
 
 
 class Claims:

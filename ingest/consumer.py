@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from core import telemetry
-from core.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, InvalidEvent
+from core.errors import DatabaseUnavailable, Fenced, InvalidEvent
 from core.events import decode
 from core.settings import Settings
 from core.store import Store
 from core.store.events import Advance, Appended, Coordinates, DeadLetter, Received
-from ingest.claims import RETRY_S, Claims
+from ingest.claims import Claims, consume
 from ingest.dead_letters import bury, halt_if_too_many
 from ingest.kafka import Stream
 from ingest.reader import Record
@@ -63,18 +63,7 @@ def run_consumer(
     TooManyDeadLetters when more of the stream is refused than the settings allow, ConfigurationError when Postgres
     has not been migrated.
     """
-    consumer = Consumer(settings, store, on_batch or (lambda report: None))
-    attempt = 0
-    while not stop.is_set():
-        try:
-            with consumer.join() as stream:
-                attempt = 0
-                while not stop.is_set():
-                    consumer.step(stream)
-        except BrokerUnavailable as error:
-            log.warning("%s; trying again", error)
-            stop.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-            attempt += 1
+    consume(Consumer(settings, store, on_batch or (lambda report: None)), stop)
 
 
 class Consumer:

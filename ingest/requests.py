@@ -22,7 +22,7 @@ from core.settings import Settings
 from core.store import Store
 from core.store.content_requests import Refusal, Settlement
 from core.store.events import Advance, Claim, Coordinates, DeadLetter
-from ingest.claims import RETRY_S, Claims
+from ingest.claims import Claims, consume
 from ingest.dead_letters import bury, halt_if_too_many
 from ingest.kafka import Stream
 from ingest.reader import Record
@@ -74,18 +74,8 @@ def run_requests(settings: Settings, store: Store, worker: Worker, *, stop: thre
     TooManyDeadLetters as the events' consumer does, ConfigurationError when Postgres has not been migrated.
     """
     consumer = RequestConsumer(settings, store, worker, stop)
-    attempt = 0
     try:
-        while not stop.is_set():
-            try:
-                with consumer.join() as stream:
-                    attempt = 0
-                    while not stop.is_set():
-                        consumer.step(stream)
-            except BrokerUnavailable as error:
-                log.warning("%s; trying again", error)
-                stop.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-                attempt += 1
+        consume(consumer, stop)
     finally:
         consumer.close()
 

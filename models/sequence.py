@@ -62,8 +62,8 @@ class SequenceConfig:
     batch_tokens: int = 3200  # interactions in a batch, padding included
     learning_rate: float = 2e-3
     weight_decay: float = 0.0
-    negatives: int = 512  # drawn for each batch; 0: all up to 50,000 items, 4,096 beyond
-    ahead: int = 3  # interactions ahead that are targets
+    negatives: int = 2048  # drawn for each batch; 0: all up to 50,000 items, 4,096 beyond
+    ahead: int = 1  # interactions ahead that are targets
     checkpoint_s: float = 60.0  # how often a run that was given a folder for it writes where it is
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
