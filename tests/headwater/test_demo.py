@@ -80,7 +80,7 @@ def test_once_prints_what_came_of_it_and_leaves_nothing_running(home: Path, csv:
     for expected in (
         "transitions v1 live",
         "ten recommendations for",
-        "Because you rated",
+        "Because you looked at",
         "never seen before",
         "curl -s",
         "/console",
