@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 from core.store.contents import Content
@@ -60,14 +60,15 @@ def button(browser: webdriver.Chrome, name: str) -> None:
 
 def follow(browser: webdriver.Chrome, pressed: WebElement, key: str = "") -> None:
     """Press something, or a key on it, and wait for the page that it leads to."""
-    before = browser.find_element(By.TAG_NAME, "html")
-    browser.execute_script("arguments[0].scrollIntoView()", pressed)
+    browser.execute_script("window.isBefore = true; arguments[0].scrollIntoView()", pressed)
     if key:
         pressed.send_keys(key)
     else:
         pressed.click()
-    WebDriverWait(browser, 60).until(staleness_of(before))
-    WebDriverWait(browser, 60).until(lambda _: browser.execute_script("return document.readyState") == "complete")
+    there = "return !window.isBefore && document.readyState === 'complete'"
+    # between two pages Chrome has none to ask, and says so as an error
+    waiting = WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda _: browser.execute_script(there))
 
 
 def write(browser: webdriver.Chrome, text: str) -> None:
