@@ -28,7 +28,7 @@ class TextKey(NamedTuple):
     locale: str
 
 
-class ContentRequest(msgspec.Struct, frozen=True, kw_only=True):
+class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     """See to it that a text is what its item now says. Doing so twice is the same as once.
 
     `why`: there is none ("missing"), its item "changed", it is the template's and there is a "model" to ask, or someone "asked".
@@ -55,7 +55,7 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def encode_request(request: ContentRequest) -> Message:
+def encode_request(request: TextRequest) -> Message:
     """The message; one item's requests stay in one partition. The same request has the same id whenever it is sent."""
     envelope = {
         "specversion": "1.0", "id": f"{request.kind}/{request.locale}/{request.facts_at.isoformat()}/{request.item}",
@@ -65,7 +65,7 @@ def encode_request(request: ContentRequest) -> Message:
     return Message(request.item.encode(), msgspec.json.encode(envelope))
 
 
-def decode_request(raw: bytes | None) -> ContentRequest:
+def decode_request(raw: bytes | None) -> TextRequest:
     """A request from its message.
 
     Raises InvalidEvent: empty, too_large, malformed, unsupported_version, unknown_type, invalid.
@@ -85,7 +85,7 @@ def decode_request(raw: bytes | None) -> ContentRequest:
     if envelope.type != TYPE:
         raise InvalidEvent("unknown_type", f"{envelope.type[:100]!r} in the topic of requests; expected {TYPE!r}")
     try:
-        request = msgspec.json.decode(envelope.data, type=ContentRequest)
+        request = msgspec.json.decode(envelope.data, type=TextRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent("invalid", f"data: {error}") from None
     if request.facts_at.tzinfo is None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from core import telemetry
 from core.errors import BrokerUnavailable, DatabaseUnavailable, Fenced, HeadwaterError, InvalidEvent
-from core.requests import ContentRequest, TextKey, decode_request
+from core.requests import TextKey, TextRequest, decode_request
 from core.settings import Settings
 from core.store import Store
 from core.store.content_requests import Refusal, Settlement
@@ -38,7 +38,7 @@ LOOK_S = 5.0  # how often the budget is looked at while it is spent
 class Worker(Protocol):
     """Who writes the texts."""
 
-    def write(self, requests: Sequence[ContentRequest]) -> Settlement:
+    def write(self, requests: Sequence[TextRequest]) -> Settlement:
         """What came of these requests, each of another text; nothing is stored yet. Called in a thread, one call at a time."""
 
     def pause_s(self) -> float:
@@ -52,7 +52,7 @@ class Worker(Protocol):
 class _Asked:
     """A request, and the message that brought it."""
 
-    request: ContentRequest
+    request: TextRequest
     record: Record
     at: Coordinates
 
@@ -190,7 +190,7 @@ class RequestConsumer:
                 away = error
         return future.result(), away
 
-    def _write(self, requests: Sequence[ContentRequest]) -> Settlement:
+    def _write(self, requests: Sequence[TextRequest]) -> Settlement:
         """What came of them. What cannot be written at all is found by halving, and refused."""
         try:
             return self._worker.write(requests)

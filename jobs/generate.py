@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from core.errors import NotFound
-from core.requests import ContentRequest, TextKey
+from core.requests import TextKey, TextRequest
 from core.store.catalogue import Item
 from core.store.content_requests import Refusal, Settlement, Tried, Wanted
 from core.store.contents import WRITABLE, Content
@@ -65,7 +65,7 @@ class TextWriter:
         spent, left_s = self._context.store.content_requests.spent()
         return left_s if spent >= budget else 0.0
 
-    def write(self, requests: Sequence[ContentRequest]) -> Settlement:
+    def write(self, requests: Sequence[TextRequest]) -> Settlement:
         """What came of requests, each about another text. Raises DatabaseUnavailable."""
         store = self._context.store
         items = {one.item: one for one in store.catalogue.items(list({one.item for one in requests}))}

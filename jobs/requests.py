@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core import telemetry
 from core.bus import Bus
 from core.errors import ConfigurationError
-from core.requests import ContentRequest, encode_request
+from core.requests import TextRequest, encode_request
 from core.store.content_requests import Settlement
 from jobs.context import JobContext
 from jobs.generate import TextWriter
@@ -40,7 +40,7 @@ class RequestWorker:
                 f"HEADWATER_CONTENT_KINDS: {', '.join(sorted(unknown))}: choose from {', '.join(ITEM_KINDS)}, or off"
             )
 
-    def write(self, requests: Sequence[ContentRequest]) -> Settlement:
+    def write(self, requests: Sequence[TextRequest]) -> Settlement:
         """See TextWriter.write."""
         return self._writer.write(requests)
 
@@ -82,7 +82,7 @@ class RequestWorker:
         self._looked_at, self._model, self._seen_txn = time.monotonic(), model, horizon
         self._rest_s = (self._looked_at - began) / SHARE
 
-    def _publish(self, requests: Sequence[ContentRequest]) -> None:
+    def _publish(self, requests: Sequence[TextRequest]) -> None:
         if self._bus is None:
             settings = self._context.settings
             assert settings.kafka_bootstrap is not None

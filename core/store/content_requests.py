@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from core.requests import ContentRequest, TextKey
+from core.requests import TextKey, TextRequest
 from core.store.contents import WRITABLE, Content, content_from_row, save_within
 from core.store.database import Database
 from core.store.events import Advance, DeadLetter, EventStore
@@ -98,7 +98,7 @@ class ContentRequestStore:
 
     def wanting(
         self, wanted: Wanted, limit: int, *, since_txn: int = 0, requested_too: bool = False
-    ) -> list[ContentRequest]:
+    ) -> list[TextRequest]:
         """Texts that are wanted and not requested yet (or `requested_too`), the newest and most viewed first.
 
         `since_txn` looks only at items written by transactions from that one on.
@@ -111,13 +111,13 @@ class ContentRequestStore:
         with self._database.read() as connection:
             return [_request(row) for row in connection.execute(sa.text(WANTING), given)]
 
-    def about(self, ids: Sequence[str], kind: str, locale: str) -> list[ContentRequest]:
+    def about(self, ids: Sequence[str], kind: str, locale: str) -> list[TextRequest]:
         """A request for the text of each of these items that is in the catalogue, as someone asked for it."""
         with self._database.read() as connection:
             given = {"items": list(ids), "kind": kind, "locale": locale}
             return [_request(row) for row in connection.execute(sa.text(ABOUT), given)]
 
-    def request(self, requests: Sequence[ContentRequest]) -> int:
+    def request(self, requests: Sequence[TextRequest]) -> int:
         """Record requests; returns how many are new. A worker publishes them."""
         rows = [
             {
@@ -129,7 +129,7 @@ class ContentRequestStore:
         with self._database.begin() as connection:
             return int(connection.execute(sa.text(REQUEST), {"rows": json.dumps(rows)}).rowcount)
 
-    def publish(self, ahead: int, topic_id: str, send: Callable[[Sequence[ContentRequest]], None]) -> int:
+    def publish(self, ahead: int, topic_id: str, send: Callable[[Sequence[TextRequest]], None]) -> int:
         """Have `send` publish what waits, while fewer than `ahead` requests are in the topic; returns how many it was given.
 
         Within one transaction, so that what `send` raises, or a crash, leaves them waiting: they may then be published
@@ -223,8 +223,8 @@ class ContentRequestStore:
         return int(written or 0), float(left_s)
 
 
-def _request(row: Any) -> ContentRequest:
-    return ContentRequest(
+def _request(row: Any) -> TextRequest:
+    return TextRequest(
         item=row.item_id, kind=row.kind, locale=row.locale, why=row.why, facts_at=row.facts_at, priority=row.priority,
         requested_at=row._mapping.get("requested_at"),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.errors import BrokerUnavailable, Fenced, InvalidEvent
 from core.events import ItemRemoved
-from core.requests import ContentRequest, TextKey, decode_request, encode_request
+from core.requests import TextKey, TextRequest, decode_request, encode_request
 from core.settings import Settings
 from core.store import Store, open_store
 from core.store.content_requests import Refusal, Settlement, Tried, Wanted
@@ -45,13 +45,13 @@ def text(
     return Content(item, "description", "en", says, "verified", origin, model, facts, at, "p", 1, [])
 
 
-def request(item: str, priority: float = 0.0, **about: Any) -> ContentRequest:
+def request(item: str, priority: float = 0.0, **about: Any) -> TextRequest:
     given = {"kind": "description", "locale": "en", "why": "missing", "facts_at": WHEN, "priority": priority, **about}
-    return ContentRequest(item=item, **given)
+    return TextRequest(item=item, **given)
 
 
 def publish(store: Store, ahead: int = 100, topic_id: str = "t") -> list[str]:
-    sent: list[ContentRequest] = []
+    sent: list[TextRequest] = []
     store.content_requests.publish(ahead, topic_id, sent.extend)
     return [one.item for one in sent]
 
@@ -180,7 +180,7 @@ def test_no_more_than_so_many_requests_are_in_the_topic_the_most_urgent_first(st
 def test_what_could_not_be_published_waits(store: Store) -> None:
     store.content_requests.request([request("a")])
 
-    def away(requests: Sequence[ContentRequest]) -> None:
+    def away(requests: Sequence[TextRequest]) -> None:
         raise BrokerUnavailable("no answer")
 
     with pytest.raises(BrokerUnavailable):
@@ -201,7 +201,7 @@ def test_two_publishers_pass_over_one_anothers_requests(store: Store) -> None:
     store.content_requests.request([request("a"), request("b")])
     seen: list[list[str]] = []
 
-    def meanwhile(requests: Sequence[ContentRequest]) -> None:
+    def meanwhile(requests: Sequence[TextRequest]) -> None:
         seen.append([one.item for one in requests])
         seen.append(publish(store))
 

@@ -18,7 +18,7 @@ import pytest
 
 from core.bus import Message
 from core.errors import ConfigurationError
-from core.requests import ContentRequest, encode_request
+from core.requests import TextRequest, encode_request
 from core.settings import Settings
 from core.store.reviews import Decision
 from jobs.context import job_context
@@ -50,7 +50,7 @@ def writers(quick: Settings) -> Iterator[Writers]:
 
 
 def asked(item: str, kind: str = "description") -> Message:
-    return encode_request(ContentRequest(item=item, kind=kind, locale="en", why="asked", facts_at=WHEN))
+    return encode_request(TextRequest(item=item, kind=kind, locale="en", why="asked", facts_at=WHEN))
 
 
 def test_what_changes_is_written_soon_once_and_what_is_asked_twice_costs_nothing(writers: Writers) -> None:

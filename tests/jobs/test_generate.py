@@ -11,7 +11,7 @@ import pytest
 from core.errors import NotFound
 from core.events import ItemRemoved
 from core.progress import Task
-from core.requests import ContentRequest
+from core.requests import TextRequest
 from core.settings import Settings
 from core.store import open_store
 from core.store.content_requests import Settlement
@@ -237,8 +237,8 @@ def test_requests_of_any_kind_and_language_are_sorted_out(context: JobContext) -
     Writer(context.store).write([film(1, "a", "Clueless"), film(2, "gone", "Gone"), event(3, ItemRemoved(item="gone"))])
     (item,) = context.store.catalogue.items(["a"])
 
-    def asked(item_id: str, kind: str, locale: str) -> ContentRequest:
-        return ContentRequest(item=item_id, kind=kind, locale=locale, why="asked", facts_at=item.changed_at)
+    def asked(item_id: str, kind: str, locale: str) -> TextRequest:
+        return TextRequest(item=item_id, kind=kind, locale=locale, why="asked", facts_at=item.changed_at)
 
     writer = TextWriter(context, model(Scribe()), None)
     requests = [
