@@ -104,13 +104,16 @@ def strongest(matrix: sparse.csr_matrix, n: int) -> sparse.csr_matrix:
     """The n entries of each row that are largest in size; of equal ones those of lower column."""
     matrix = matrix.tocsr()
     matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((-np.abs(matrix.data), row))  # stable, so equal entries stay in column order
-    place = np.arange(len(order)) - matrix.indptr[row]  # rows keep their extent under the sort
-    kept = order[place < n]
-    found = sparse.csr_matrix((matrix.data[kept], (row[kept], matrix.indices[kept])), shape=matrix.shape)
-    found.sort_indices()
-    return found
+    size, n = np.diff(matrix.indptr), max(n, 0)
+    kept = np.ones(len(matrix.data), dtype=bool)
+    for row in np.flatnonzero(size > n).tolist():  # a partition each: sorting them all takes four times as long
+        part = np.abs(matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]])
+        least = np.partition(part, len(part) - n)[len(part) - n] if n else np.inf
+        above = part > least
+        above[np.flatnonzero(part == least)[: n - np.count_nonzero(above)]] = True
+        kept[matrix.indptr[row] : matrix.indptr[row + 1]] = above
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(size, n))])
+    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def strongest_product(left: sparse.csr_matrix, right: sparse.csr_matrix, n: int, rows: int = 1024) -> sparse.csr_matrix:

@@ -19,6 +19,7 @@ from core.errors import ArtifactCorrupt
 from core.progress import Reporter
 from features.interactions import Interactions
 from models.blend_terms import Terms, row_terms
+from models.neighbours import strongest
 from models.recommender import (
     Mask,
     Ranked,
@@ -181,23 +182,9 @@ def _successors(steps: sparse.csr_matrix, config: TransitionsConfig) -> sparse.c
         block = steps[at:until] + share * back[at:until] if share else steps[at:until]
         rows = np.repeat(left[at:until], np.diff(block.indptr))
         block.data = (block.data * rows * right[block.indices]).astype(np.float32)
-        parts.append(_strongest(block, config.neighbours))
+        parts.append(strongest(block, config.neighbours))
         at = until
     return sparse.vstack(parts, format="csr") if parts else steps
-
-
-def _strongest(matrix: sparse.csr_matrix, n: int) -> sparse.csr_matrix:
-    """The n largest entries of each row; of equal ones those of lower column."""
-    matrix.sort_indices()
-    size = np.diff(matrix.indptr)
-    row = np.repeat(np.arange(len(size), dtype=np.int32), size)
-    kept = size[row] <= n
-    long = np.flatnonzero(~kept)
-    order = long[np.lexsort((-matrix.data[long], row[long]))]  # stable, so equal entries stay in column order
-    place = np.arange(len(order)) - np.searchsorted(row[order], row[order])
-    kept[order[place < n]] = True
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(size, n))])
-    return sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def _repeats(next_items: sparse.csr_matrix, weight: float) -> sparse.dia_matrix:
