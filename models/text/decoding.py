@@ -19,6 +19,7 @@ import torch
 from torch.nn.functional import softmax
 from transformers import AttentionInterface
 
+from core.errors import TextModelUnavailable
 from models.text.constrained import Constraint
 
 ATTENTION = "headwater"
@@ -114,7 +115,10 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """transformers' attention interface over a Memory."""
     if other.get("softcap") is not None or other.get("s_aux") is not None:
-        raise NotImplementedError("its attention has soft caps or sinks, which are not supported in process")
+        raise TextModelUnavailable(
+            "the text model's attention has soft caps or sinks, which this process cannot compute; serve it elsewhere and set "
+            "HEADWATER_TEXT_ENDPOINT, or choose another HEADWATER_TEXT_MODEL"
+        )
     return memory.attend(module.layer_idx, q, k, v, scaling), None
 
 

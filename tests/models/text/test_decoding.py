@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TextModelUnavailable
 from models.text.generator import Limits, Message, Prompt
 from models.text.local import _TORCH, LocalGenerator
 
@@ -137,3 +137,13 @@ def test_a_deadline_that_passes_while_another_generation_runs_is_kept(generator:
         released.set()
         holder.join()
     assert (written.text, written.tokens, written.finish_reason) == ("", 0, "deadline")
+
+
+def test_attention_that_cannot_be_computed_here_leaves_the_template_to_speak_and_says_what_to_do():
+    import torch
+
+    from models.text.decoding import _attention
+
+    nothing = torch.zeros(1)
+    with pytest.raises(TextModelUnavailable, match="HEADWATER_TEXT_ENDPOINT"):
+        _attention(None, nothing, nothing, nothing, None, scaling=1.0, memory=None, softcap=50.0)
