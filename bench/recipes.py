@@ -68,10 +68,19 @@ def _time(films: bool, regularization: float) -> Recipe:
     if films:
         variants += [
             _one("content", True),
-            _one("content", True, popularity=1.0, alike=2000),
+            _one("content", True, popularity=1.0),
+            _one("content", True, popularity=1.0, alike=500, sharpness=0.5),
             _one("content steps", True, through_transitions=True),
+            _one("content steps", True, through_transitions=True, popularity=0.0),
+            _one("sequence"),
+            _one("sequence", dropout=0.2, epochs=24),
+            _one("sequence text", True),
+            _one("sequence text", True, dropout=0.2, epochs=24),
         ]
-        blends["blend with text"] = (*every, "content", "content steps")
+        blends = {
+            "blend": (*every, "sequence"),
+            "blend with text": (*every, "content", "content steps", "sequence text"),
+        }
     return Recipe(tuple(variants), blends, remarks=_FILMS_READ if films else "")
 
 
@@ -157,8 +166,16 @@ RECIPES: dict[str, Recipe] = {
             _one("linear text", True, regularization=100.0, recency=0.65, dense_items=0, support=200, text_share=40.0),
             _one("linear next text", True, **_BEAUTY_NEXT, text_share=10.0),
             _one("linear next text", True, **_BEAUTY_NEXT, text_share=40.0),
-            _one("content", True, recency=0.7),
-            _one("content steps", True, recency=0.65, through_transitions=True, alike=50, transitions=_BEAUTY_STEPS),
+            _one("content", True, recency=0.7, popularity=0.0),
+            _one(
+                "content steps",
+                True,
+                recency=0.65,
+                through_transitions=True,
+                alike=50,
+                popularity=0.0,
+                transitions=_BEAUTY_STEPS,
+            ),
         ),
         {"blend of ids": _BEAUTY_IDS, "blend with text": (*_BEAUTY_IDS, *_BEAUTY_TEXT)},
         cases=10_000,

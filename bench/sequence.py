@@ -75,10 +75,10 @@ _BEAUTY_PARTNERS = (
 )
 _BEAUTY_TEXT = (
     *_BEAUTY_PARTNERS,
-    Member("content", {"recency": 0.7}),
+    Member("content", {"recency": 0.7, "popularity": 0.0}),
     Member(
         "content",
-        {"recency": 0.65, "through_transitions": True, "alike": 50, "transitions": BASKETS},
+        {"recency": 0.65, "through_transitions": True, "alike": 50, "popularity": 0.0, "transitions": BASKETS},
     ),
 )
 

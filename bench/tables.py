@@ -57,7 +57,8 @@ class Ground:
                 variant, member_kinds()[variant.member.name].load(folder), float((folder / "cpu_s").read_text())
             )
         began = time.process_time()
-        (model,) = fit_members([variant.member], self.split.train, SEED, self.reporter, self.features.texts)
+        texts = self.features.texts if variant.text else None
+        (model,) = fit_members([variant.member], self.split.train, SEED, self.reporter, texts)
         cpu_s = time.process_time() - began
         if folder is not None:
             model.save(folder)

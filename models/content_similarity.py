@@ -28,7 +28,7 @@ class ContentConfig:
 
     rarest: int = 1  # a word must be in this many texts
     sharpness: float = 1.0  # power of the cosine
-    popularity: float = 0.0  # power of 1 + its interactions by which an item counts more: short texts leave many alike
+    popularity: float = 0.5  # power of 1 + its interactions by which an item counts more: short texts leave many alike
     alike: int = 100  # most similar texts of each item
     through_transitions: bool = False  # answer with what follows the similar items, not with the items themselves
     onwards: float = 0.0  # through transitions: how much an answer also counts for the items like it
@@ -65,10 +65,8 @@ class ContentSimilarity:
         kept = positives_to_learn_from(data)
         ids = np.array(sorted({*data.item_ids.tolist(), *(texts or {})}), dtype=np.object_)
         with (reporter or Silent()).task("content", 1) as task:
-            weights = alike(texts_of(ids, texts), config.alike, config.rarest)
-            weights.data **= config.sharpness
-            if config.popularity:
-                weights = sparse.csr_matrix(weights @ sparse.diags(_popularity(kept, ids) ** config.popularity))
+            counting = _popularity(kept, ids) ** config.popularity
+            weights = alike(texts_of(ids, texts), config.alike, config.rarest, config.sharpness, counting)
             if config.through_transitions:
                 following = _steps(data, ids, config.transitions)
                 weights = strongest_product(_even(weights), following, config.neighbours)

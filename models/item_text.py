@@ -77,15 +77,23 @@ def tfidf(texts: Sequence[str], rarest: int = 1) -> sparse.csr_matrix:
     return sparse.csr_matrix(scaled, dtype=np.float32)
 
 
-def alike(texts: Sequence[str], neighbours: int, rarest: int = 1) -> sparse.csr_matrix:
-    """(n, n) float32 csr: the cosines of the `neighbours` texts most like each, itself left out."""
+def alike(
+    texts: Sequence[str], neighbours: int, rarest: int = 1, sharpness: float = 1.0, counting: NDArray[Any] | None = None
+) -> sparse.csr_matrix:
+    """(n, n) float32 csr: the cosines of the `neighbours` texts most like each, itself left out.
+
+    They are raised to the power `sharpness` and multiplied by how much each text counts, (n,), before the best are taken.
+    """
     vectors = tfidf(texts, rarest)
     across = vectors.T.tocsr()
     parts = []
     for at in range(0, len(texts), ROWS_AT_ONCE):
         found = (vectors[at : at + ROWS_AT_ONCE] @ across).tocoo()
         others = (found.row + at != found.col) & (found.data > 0)
-        kept = (found.data[others], (found.row[others], found.col[others]))
+        much = found.data[others] ** sharpness
+        if counting is not None:
+            much = much * counting[found.col[others]]
+        kept = (much.astype(np.float32), (found.row[others], found.col[others]))
         parts.append(strongest(sparse.csr_matrix(kept, shape=found.shape), neighbours))
     if not parts:
         return sparse.csr_matrix((0, 0), dtype=np.float32)

@@ -29,7 +29,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="A folder with interactions.csv.gz and protocol.toml.", file_okay=False)
     ] = None,
-    models: Annotated[str, typer.Option(help=f"Comma-separated: {NAMES}.")] = ",".join(RECOMMENDERS),
+    models: Annotated[str, typer.Option(help=f"Comma-separated: {NAMES}. All that can answer, if not given.")] = "",
     stage: Annotated[Stage, typer.Option(help="With --data: choose on validation, read the test once.")] = "test",
     seed: int = 0,
     json: Json = False,
@@ -41,21 +41,38 @@ def evaluate(
     """
     names = [name.strip() for name in models.split(",") if name.strip()]
     unknown = [name for name in names if name not in RECOMMENDERS]
-    if unknown or not names:
+    if unknown:
         raise typer.BadParameter(f"choose from {NAMES}", param_hint="--models")
     published: tuple[dict[str, Any], ...] = ()
+    silent: dict[str, str] = {}
     if data is None:
         with opened(ctx.obj) as context:
-            rows = evaluate_own(names, context, seed)
+            rows = evaluate_own(names or list(RECOMMENDERS), context, seed)
         metrics: tuple[str, ...] = METRICS
     else:
         protocol = read_protocol(data)
         metrics, published = protocol.metrics, protocol.published if stage == "test" else ()
+        if not names:
+            silent = left_out(data, protocol)
+            names = [name for name in RECOMMENDERS if name not in silent]
         rows = on_folder(data, protocol, names, stage, seed, Terminal())
     if json:
-        print_json({"metrics": metrics, "models": [row.as_json() for row in rows], "published": published})
+        print_json({"metrics": metrics, "models": [row.as_json() for row in rows], "published": published,
+                    "left_out": silent})  # fmt: skip
     else:
         console.print(table(rows, published), markup=False)
+        for name, why in silent.items():
+            console.print(f"{name} is left out: {why}", markup=False)
+
+
+def left_out(folder: Path, protocol: Protocol) -> dict[str, str]:
+    """The models that can name nothing on this data, by name, and why."""
+    found = {}
+    if protocol.mask_seen:
+        found["repeat"] = "it names what a user has, and that is masked here"
+    if not ItemFeatures.from_folder(folder).texts:
+        found["content"] = "the items have no text"
+    return found
 
 
 def on_folder(

@@ -6,8 +6,11 @@ import gzip
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from headwater.commands.evaluate import left_out
+from models.protocols import read_protocol
 from tests.headwater.test_cli import headwater
 
 PROTOCOL = """metrics = ["hr@2", "ndcg@2"]
@@ -62,6 +65,16 @@ def test_the_json_document_holds_what_the_table_does_and_categories_are_read_fro
     assert transitions["segments"]["warm items"]["targets"] == 9
     assert transitions["fit_s"] > 0
     assert transitions["peak_bytes"] > 10_000_000
+
+
+def test_models_that_can_name_nothing_here_are_left_out_with_the_reason_unless_they_are_asked_for(tmp_path):
+    protocol = read_protocol(folder(tmp_path))
+    assert left_out(tmp_path, protocol).keys() == {"repeat", "content"}
+    assert left_out(folder(tmp_path, items="item,title\ni1,red thing\n"), protocol).keys() == {"repeat"}
+    assert left_out(tmp_path, msgspec.structs.replace(protocol, mask_seen=False)) == {}
+    asked = headwater("evaluate", "--data", str(tmp_path), "--models", "repeat", "--json")
+    document = json.loads(asked.stdout)
+    assert ([row["model"] for row in document["models"]], document["left_out"]) == (["repeat"], {})
 
 
 def test_choosing_happens_on_validation_beside_which_nothing_is_published(tmp_path):

@@ -62,11 +62,12 @@ def test_an_item_that_nobody_touched_is_found_by_its_text():
     assert after(model, "new") == ["a", "b"]
 
 
-def test_of_texts_alike_the_more_popular_comes_first_where_that_is_asked_for():
+def test_of_texts_alike_the_more_popular_comes_first_unless_popularity_is_not_to_count():
     texts = dict.fromkeys("abc", "red silk")
     data = sequences("cb", "cx", "c")
-    assert after(ContentSimilarity.fit(data, texts=texts), "a") == ["b", "c"]
-    assert after(ContentSimilarity.fit(data, ContentConfig(popularity=1.0), texts=texts), "a") == ["c", "b"]
+    assert after(ContentSimilarity.fit(data, texts=texts), "a") == ["c", "b"]
+    assert after(ContentSimilarity.fit(data, ContentConfig(alike=1), texts=texts), "a") == ["c"]
+    assert after(ContentSimilarity.fit(data, ContentConfig(popularity=0.0), texts=texts), "a") == ["b", "c"]
 
 
 def test_without_texts_nothing_is_recommended():
