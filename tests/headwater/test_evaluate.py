@@ -73,6 +73,7 @@ def test_models_that_can_name_nothing_here_are_left_out_with_the_reason_unless_t
     assert left_out(folder(tmp_path, items="item,title\ni1,red thing\n"), protocol).keys() == {"repeat"}
     assert left_out(tmp_path, msgspec.structs.replace(protocol, mask_seen=False)) == {}
     asked = headwater("evaluate", "--data", str(tmp_path), "--models", "repeat", "--json")
+    assert asked.returncode == 0, asked.stderr
     document = json.loads(asked.stdout)
     assert ([row["model"] for row in document["models"]], document["left_out"]) == (["repeat"], {})
 
