@@ -9,7 +9,8 @@ ARGS ?=
 
 # Two spinning threads on a shared core are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-PYTEST := $(ONE_THREAD) $(VENV)/bin/python -m pytest
+# Files of tests side by side, a core each; for a debugger: ARGS='-n 0 --pdb'.
+PYTEST := $(ONE_THREAD) $(VENV)/bin/python -m pytest -n logical --maxprocesses=4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -39,7 +40,7 @@ check: setup-dev $(VENV)/browser-tried ## what must pass before a commit: format
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PYTEST) -q tests/test_architecture.py
+	$(PYTEST) -n 0 -q tests/test_architecture.py
 	$(PYTEST) -m "not slow_fault" $(ARGS)
 
 format: setup-dev ## format the code and repair what ruff can

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
@@ -22,6 +23,9 @@ from sqlalchemy.engine import make_url
 from core.settings import Settings
 from headwater.broker import EmbeddedBroker
 from headwater.postgres import EmbeddedPostgres
+
+hypothesis.settings.register_profile("headwater", deadline=None)  # how long something takes is measured in bench/
+hypothesis.settings.load_profile("headwater")
 
 TEMPLATE_NAMESPACE = "headwater"
 # A test's database is thrown away: it need not survive a power cut.
