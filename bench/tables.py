@@ -79,9 +79,11 @@ class Mixture:
     learned: Learned
 
 
-def ground_of(folder: Path, protocol: Protocol, stage: Stage, reporter: Reporter, kept: Path | None) -> Ground:
-    """The ground of a stage; its models are kept under `kept`, if anywhere."""
-    split = split_folder(folder, stage)
+def ground_of(
+    folder: Path, protocol: Protocol, stage: Stage, reporter: Reporter, kept: Path | None, popularity: float = 0.0
+) -> Ground:
+    """The ground of a stage; its models are kept under `kept`, if anywhere. `popularity`: as the recipe has it."""
+    split = split_folder(folder, stage, popularity)
     features = ItemFeatures.from_folder(folder).as_of(split.cut_s)
     return Ground(split, features, protocol.metrics, reporter, kept and kept / f"{folder.name}-{stage}")
 
@@ -103,7 +105,7 @@ def sample(split: Split, cases: int) -> Split:
 def bench(folder: Path, recipe: Recipe, reporter: Reporter, read_test: bool = True, kept: Path | None = None) -> str:
     """Run a recipe on a data folder: the markdown of its page, or of what validation says where the test is not read."""
     protocol, began = read_protocol(folder), time.process_time()
-    validation = ground_of(folder, protocol, "validation", reporter, kept)
+    validation = ground_of(folder, protocol, "validation", reporter, kept, recipe.popularity)
     validation = replace(validation, split=sample(validation.split, recipe.cases))
     tried: list[tuple[Fitted, Row]] = []
     for variant in recipe.variants:

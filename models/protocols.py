@@ -94,8 +94,11 @@ def read_protocol(folder: Path) -> Protocol:
         raise InvalidRequest(f"{path}: {error}") from error
 
 
-def split_folder(folder: Path, stage: Stage = "test") -> Split:
-    """Split a data folder as its protocol.toml says. Models are chosen on stage validation; test is read once."""
+def split_folder(folder: Path, stage: Stage = "test", popularity: float = 0.0) -> Split:
+    """Split a data folder as its protocol.toml says. Models are chosen on stage validation; test is read once.
+
+    `popularity`: see `held_out_share`, which makes the validation split of data whose test is given.
+    """
     protocol = read_protocol(folder)
     data = Interactions.from_folder(folder)
     if protocol.split == "time":
@@ -104,7 +107,7 @@ def split_folder(folder: Path, stage: Stage = "test") -> Split:
     if protocol.split == "leave-last-out":
         return leave_last_out(data, stage, protocol.mask_seen)
     if stage == "validation":
-        return held_out_share(data, 0.2, protocol.mask_seen)
+        return held_out_share(data, 0.2, protocol.mask_seen, popularity=popularity)
     path = folder / "test.csv.gz"
     if not path.is_file():
         raise NotFound(f"{path} does not exist; a given split needs its targets as user,item")
@@ -181,10 +184,18 @@ def given_split(data: Interactions, users: list[str], items: list[str], mask_see
     return _one_case_a_user("given", "test", data, record, user_ix, target_ix, mask_seen)
 
 
-def held_out_share(data: Interactions, share: float = 0.2, mask_seen: bool = True, seed: int = 0) -> Split:
-    """A validation split of data without a clock: a random `share` of each user's items (of users with 2 or more)."""
+def held_out_share(
+    data: Interactions, share: float = 0.2, mask_seen: bool = True, seed: int = 0, popularity: float = 0.0
+) -> Split:
+    """A validation split of data without a clock: a random `share` of each user's items (of users with 2 or more).
+
+    They are drawn one after another with odds of the item's number of interactions to the power `popularity`: by the first of
+    as many exponential waiting times (Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir").
+    """
     record = data.positives()
-    shuffled = np.lexsort((np.random.default_rng(seed).random(len(record)), record.user_ix))
+    waits = -np.log1p(-np.random.default_rng(seed).random(len(record)))
+    waits /= np.bincount(record.item_ix, minlength=record.n_items)[record.item_ix] ** popularity
+    shuffled = np.lexsort((waits, record.user_ix))
     place = np.empty(len(record), np.int64)
     place[shuffled] = np.arange(len(record)) - record.indptr[record.user_ix]
     held = place < np.floor(np.diff(record.indptr) * share + 0.5)[record.user_ix]

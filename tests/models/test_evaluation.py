@@ -187,6 +187,20 @@ def test_a_held_out_share_is_disjoint_from_what_is_trained_on():
     assert np.array_equal(held_out_share(data, 0.2).target_ix, split.target_ix)
 
 
+def test_a_hold_out_drawn_by_popularity_holds_out_the_popular_more_often_and_as_much_of_everybody():
+    """200 users have one item in common and nine that nobody else has."""
+    users = np.repeat(np.arange(200), 10)
+    items = np.where(np.arange(2000) % 10 == 0, "all", np.arange(2000).astype(str))
+    data = Interactions.from_columns(users.astype(str), items, np.zeros(2000))
+    held = {}
+    for popularity in (0.0, 1.0):
+        split = held_out_share(data, 0.2, popularity=popularity)
+        assert set(np.diff(split.target_indptr)) == {2}
+        held[popularity] = 200 - np.count_nonzero(split.train.item_ids[split.train.item_ix] == "all")
+    assert 20 < held[0.0] < 60  # a fifth
+    assert held[1.0] > 180
+
+
 def test_data_too_small_to_split_is_refused_with_why():
     with pytest.raises(InvalidRequest, match="no interactions"):
         time_split(Interactions.from_columns([], [], []))
