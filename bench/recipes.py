@@ -42,8 +42,8 @@ def _one(family: str, text: bool = False, /, **config: Any) -> Variant:
     return Variant(family, Member(name, config), text)
 
 
-_FILMS_READ = """The test had been read before, when content had one variant (popularity 0: .0371/.0188 there, below
-popularity) and the graph filter another solver; what was added since was chosen on validation alone.
+_FILMS_READ = """The test had been read before, without the neural model, when content had one variant (popularity 0: .0371/.0188 there, below
+popularity; the blend .2343/.1253); what was added since was chosen on validation alone.
 """
 
 
