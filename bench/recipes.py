@@ -42,7 +42,8 @@ def _one(family: str, text: bool = False, /, **config: Any) -> Variant:
     return Variant(family, Member(name, config), text)
 
 
-_FILMS_READ = """The test had been read before, without the neural model, when content had one variant (popularity 0: .0371/.0188 there, below
+_FILMS_READ = """\
+The test had been read before, without the neural model, when content had one variant (popularity 0: .0371/.0188 there, below
 popularity; the blend .2343/.1253); what was added since was chosen on validation alone.
 """
 
