@@ -14,6 +14,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ SEED = 0
 MODEL = "smollm2-135m-instruct"  # as `headwater demo` calls it
 CHUNK_ITEMS = 32  # kept together: what a kill can cost
 LIMITS = Limits(DESCRIPTION.max_tokens, DESCRIPTION.stop)
+ESCAPED = re.compile(r"\\(?=['\"])")  # the data's own escapes: 150\' x 12
+LINKED = re.compile(r"Visit Amazon's (.+) Page")
 FIRST = ("Amber", "Hollow", "Northern", "Paper", "Quiet", "Silver", "Twelve", "Winter")
 SECOND = ("Bridges", "Coast", "Garden", "Letters", "Mirrors", "Orchard", "River", "Tides")
 CATEGORIES = (
@@ -56,6 +59,7 @@ class Speed:
 
     way: str
     items: int
+    repeats: int
     tokens: int
     seconds: float
     verified: int
@@ -124,7 +128,7 @@ def measured(way: str, generator: Any, items: Sequence[ItemFacts], repeats: int)
     verified = sum(
         not DESCRIPTION.check(one.text.strip(), item, PLAIN) for one, item in zip(written, items, strict=True)
     )
-    return Speed(way, len(items), sum(one.tokens for one in written), statistics.median(seconds), verified)
+    return Speed(way, len(items), repeats, sum(one.tokens for one in written), statistics.median(seconds), verified)
 
 
 def speeds(directory: Path, items: int, alone: int, repeats: int) -> Iterator[Speed]:
@@ -151,11 +155,17 @@ def office_items(folder: Path, limit: int | None) -> list[ItemFacts]:
     random.Random(SEED).shuffle(rows)
     return [
         ItemFacts.of(
-            row["item"], row["title"], (), {"type": "product"} | ({"brand": row["brand"]} if row["brand"] else {}),
-            row["description"],
+            row["item"], row["title"], (), {"type": "product"} | ({"brand": brand} if (brand := _brand(row["brand"])) else {}),
+            ESCAPED.sub("", row["description"]),
         )
         for row in rows[:limit]
     ]  # fmt: skip
+
+
+def _brand(said: str) -> str:
+    """Of some, the data has the label of a link instead of the brand: "Visit Amazon's Rotring Page"."""
+    found = LINKED.fullmatch(said)
+    return found[1] if found else said
 
 
 class Free:

@@ -23,12 +23,10 @@ from typing import Any
 from models.content import CONTENT_KINDS
 from models.content.answer import QuestionFacts
 from models.content.because import BecauseFacts
-from models.content.kind import Facts, ItemFacts, Style
+from models.content.kind import Facts, ItemFacts, ItemsFacts, Style
 from models.content.moderation import flags
 from models.content.review_summary import ReviewFacts
 from models.content.sentiment import feeling
-from models.content.slate import SlateFacts
-from models.content.theme import GroupFacts
 
 FOLDER = Path(__file__).parent.parent / "tests" / "models" / "content" / "labelled"
 LANGUAGES = ("en", "de")
@@ -112,9 +110,9 @@ def _read(language: str, fresh: bool, world: dict[str, Any], items: dict[str, It
 
 def _facts(kind: str, name: str, language: str, world: dict[str, Any], items: dict[str, ItemFacts]) -> Facts:
     if kind in ("email_subject", "push_text"):
-        return SlateFacts(tuple(items[one] for one in world["slates"][name]), language, name)
+        return ItemsFacts(tuple(items[one] for one in world["slates"][name]), language, name)
     if kind == "theme":
-        return GroupFacts(tuple(items[one] for one in world["slates"][name]), language, name)
+        return ItemsFacts(tuple(items[one] for one in world["slates"][name]), language, name)
     if kind == "because":
         row = world["because"][name]
         history = tuple((items[one], event) for one, event in row["history"])

@@ -19,11 +19,12 @@ from typing import Any
 from core.errors import HeadwaterError, TextModelUnavailable
 from core.progress import Silent
 from core.settings import Settings
-from models.content.fit import Fits
+from models.content.fit import Fits, of_shop
 from models.content.kind import ContentKind, F, Style, Violation
 from models.content.writer import Written, write
 from models.text import open_generator
 from models.text.generator import Generation, Limits, Prompt, TextGenerator
+from serving.budget import Budget, Counted
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +41,26 @@ def _unheard(name: str, said: dict[str, Any]) -> None:
 class Desk:
     """Writes texts in `pool`, which has one thread: whoever waits there when the deadline passes gets the template."""
 
-    def __init__(self, settings: Settings, generator: TextGenerator | None, pool: ThreadPoolExecutor) -> None:
-        self._settings, self._generator, self._pool = settings, generator, pool
+    def __init__(
+        self, settings: Settings, generator: TextGenerator | None, pool: ThreadPoolExecutor, budget: Budget
+    ) -> None:
+        self._settings, self._pool, self._budget = settings, pool, budget
+        self._generator = None if generator is None else Counted(generator)
         self._fits = Fits(settings.fits_file)
         self._doing = ""  # what takes long and is not about one text
         self._away, self._away_until = "", 0.0
 
     async def write(
         self, kind: ContentKind[F], facts: F, style: Style, deadline_s: float, hear: Hear = _unheard
-    ) -> Written:
-        """The model's text if it is verified within `deadline_s`, else the template's, whose note says why.
+    ) -> tuple[Written, float]:
+        """The model's text if it is verified within `deadline_s`, else the template's, whose note says why; and for how many
+        seconds from now no model is asked, because the hour's tokens are spent (0: they are not).
 
-        `hear` is told what happens, in the event loop: nothing of a text before it is verified (DESIGN I6).
+        `hear` is told what happens, in the event loop: nothing of a text before it is verified (DESIGN I6). Cancelled, it ends
+        the model's work between two tokens.
         """
         if self._generator is None and not (self._settings.text_model or self._settings.text_endpoint):
-            return await asyncio.to_thread(template, kind, facts, style, NONE_CONFIGURED)
+            return await asyncio.to_thread(template, kind, facts, style, NONE_CONFIGURED), 0.0
         loop, gone = asyncio.get_running_loop(), threading.Event()
 
         def told(name: str, said: dict[str, Any]) -> None:
@@ -69,33 +75,42 @@ class Desk:
         except TimeoutError:
             busy = f": {self._doing}; ask again later" if self._doing else ""
             note = f"no text was verified within {1000 * deadline_s:.0f} ms{busy}"
-            return await asyncio.to_thread(template, kind, facts, style, note)
+            return await asyncio.to_thread(template, kind, facts, style, note), 0.0
         finally:
             gone.set()
             if not writing.done():
                 writing.cancel()
                 writing.add_done_callback(_looked_at)
 
-    def _work(self, kind: ContentKind[F], facts: F, style: Style, waiting: _Waiting) -> Written:
+    def _work(self, kind: ContentKind[F], facts: F, style: Style, waiting: _Waiting) -> tuple[Written, float]:
         if waiting.over:
-            return template(kind, facts, style, "nobody waits for it any longer")
+            return template(kind, facts, style, "nobody waits for it any longer"), 0.0
         if (refused := kind.writable(facts, style)) is not None:
-            return template(kind, facts, style, refused)
+            return template(kind, facts, style, refused), 0.0
+        if (rest_s := self._budget.rest_s()) > 0:
+            return template(kind, facts, style, f"the hour's tokens are spent: ask again in {rest_s:.0f} s"), rest_s
+        try:
+            return self._asked(kind, facts, style, waiting), 0.0
+        finally:
+            if self._generator is not None:
+                self._budget.spend(self._generator.take_tokens())
+
+    def _asked(self, kind: ContentKind[F], facts: F, style: Style, waiting: _Waiting) -> Written:
         try:
             generator = self._opened()
         except HeadwaterError as error:
             return template(kind, facts, style, f"the text model is unavailable: {error}")
-        if refused := self._refusal(kind, generator, style):
+        if refused := self._refusal(kind, generator, style, of_shop(facts)):
             return template(kind, facts, style, refused)
         return write(kind, [facts], _Bounded(generator, waiting), style, refused=waiting.refused)[0]
 
-    def _opened(self) -> TextGenerator:
+    def _opened(self) -> Counted:
         if self._generator is None:
             if time.monotonic() < self._away_until:
                 raise TextModelUnavailable(self._away)
             self._doing = "the text model is being opened"
             try:
-                self._generator = open_generator(self._settings, Silent())
+                self._generator = Counted(open_generator(self._settings, Silent()))
             except HeadwaterError as error:
                 self._away, self._away_until = str(error), time.monotonic() + REST_S
                 raise
@@ -103,14 +118,14 @@ class Desk:
                 self._doing = ""
         return self._generator
 
-    def _refusal(self, kind: ContentKind[F], generator: TextGenerator, style: Style) -> str:
+    def _refusal(self, kind: ContentKind[F], generator: TextGenerator, style: Style, shop: bool) -> str:
         """Why the model may not write this kind. The first question is measured, to its end: the verdict is for everyone."""
         self._doing = f"how well {generator.name} writes the kind {kind.name!r} is being measured"
         try:
-            return self._fits.refusal(kind, generator, style)
+            return self._fits.refusal(kind, generator, style, shop)
         except OSError as error:  # it is known all the same, until this process ends
             log.warning("what a model can write cannot be saved: %s", error)
-            return self._fits.refusal(kind, generator, style)
+            return self._fits.refusal(kind, generator, style, shop)
         finally:
             self._doing = ""
 
@@ -151,7 +166,8 @@ class _Bounded:
             raise TextModelUnavailable("nobody waits for it any longer")
         self._attempt += 1
         self._waiting.told("asked", {"attempt": self._attempt, "model": self.name})
-        found = self._generator.generate(prompts, replace(limits, deadline=self._waiting.until), seed)
+        bounded = replace(limits, deadline=self._waiting.until, gone=self._waiting.gone.is_set)
+        found = self._generator.generate(prompts, bounded, seed)
         if any(one.finish_reason == "deadline" for one in found):
             raise TextModelUnavailable(
                 "the deadline passed while it wrote"
@@ -159,6 +175,6 @@ class _Bounded:
         return found
 
 
-def _looked_at(done: asyncio.Future[Written]) -> None:
+def _looked_at(done: asyncio.Future[tuple[Written, float]]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("a text that nobody waited for any longer failed", exc_info=error)

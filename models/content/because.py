@@ -11,7 +11,7 @@ from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.language import base
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
+from models.content.prompting import INVENTED, SHOP, TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 # What a user did, by the kind of event: what may be said of it.
@@ -132,7 +132,10 @@ class Because:
     def probes(self, style: Style) -> list[Probe[BecauseFacts]]:
         """Invented items with one or two events behind them."""
         kinds = ("view", "purchase", "like", "cart")
-        return [Probe(BecauseFacts(TRIED[n], ((TRIED[(n + 1) % 8], kinds[n % 4]),), "transitions")) for n in range(8)]
+        return [
+            Probe(BecauseFacts(items[n], ((items[(n + 1) % 8], kinds[n % 4]),), "transitions"), shop=shop)
+            for items, shop in ((TRIED, False), (SHOP, True)) for n in range(8)
+        ]  # fmt: skip
 
     def writable(self, facts: BecauseFacts, style: Style) -> str | None:
         """Why a model is not asked: no grammar of the language, or no item of the history to name."""

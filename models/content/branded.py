@@ -1,7 +1,7 @@
-"""How an item without categories is described: its name, its brand and one sentence of its own description, word for word.
+"""How an item without categories is described: its title, its brand once, and a sentence of its own description, word for word.
 
 Only a sentence that would pass the checker beside the name enters a prompt: no order, link, price, praise or word to the
-reader does.
+reader does. Of those it is one about the item (see `sentence`), not about its maker.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from models.content.kind import ItemFacts, Style, Violation
-from models.content.naming import brand_of, noun_in
+from models.content.language import word_set
+from models.content.naming import brand_of, noun_in, unbranded
 from models.content.prompting import few_shot, one_of, told
 from models.content.support import quotable
+from models.content.titles import spoken
 from models.text.generator import Prompt
 
 SYSTEM = {
@@ -35,18 +37,30 @@ EXAMPLES = (
 )  # fmt: skip
 NOTE = {"en": "{name} | {a} {noun} by {brand}", "de": "{name} | {a} {noun} von {brand}"}
 # Which wording an item gets depends on its id; a retry takes the next one.
+# No verb: titles of things are as often plural as singular.
 WORDINGS = {
-    "en": (
-        "{name} is {a} {noun} by {brand}.",
-        "By {brand}, {name} is {a} {noun}.",
-        "{name} is {a} {noun} of the brand {brand}.",
-    ),
-    "de": ("{name} ist {a} {noun} von {brand}.", "{name} ist {a} {noun} der Marke {brand}."),
+    "en": ("{name}, from {brand}.", "From {brand}: {name}."),
+    "de": ("{name}, von {brand}.", "Von {brand}: {name}."),
 }
 SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+|[\n;]+")
 READ_CHARS = 2000
-MIN_CHARS, MAX_CHARS = 20, 120
+MIN_CHARS, MAX_CHARS = 20, 160
 MAX_TRIED = 8  # sentences: a check takes a millisecond or two
+# "The tape is 3 in." is cut off in the middle, "They also come in red." speaks of something else.
+CUT_OFF = re.compile(r"\b(?:in|ft|oz|lb|approx|no|inc|ltd|vs|etc|e\.g|i\.e|ca|bzw|z\.B|\w)\.$", re.IGNORECASE)
+NO_BEGINNING = word_set(
+    "they them that those then also and but or so plus however therefore thus furthermore additionally here there both "
+    "another others other such because while when if for with as in by he she we no not sie und aber oder auch dann dort jene "
+    "außerdem zudem dazu deshalb damit wenn weil für mit"
+)
+OF_THE_ITEM = word_set(
+    "this these it its each comes made includes features holds measures fits "
+    "dies diese dieser dieses es er jede jeder jedes mit"
+)
+OF_THE_MAKER = word_set(
+    "company founded headquartered mission committed dedicated manufacturer customers employees since "
+    "firma gegründet unternehmen hersteller kunden seit"
+)
 
 Check = Callable[[str, ItemFacts, Style], list[Violation]]
 
@@ -70,7 +84,7 @@ def prompt(facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation
     system = told(SYSTEM[code].format(noun=facts.noun), style, code)
     heads = [_filled(one, facts, code, "", "") for one in WORDINGS[code]]
     heads = [head for head in heads if not check(head, facts, style)]
-    pattern = one_of(heads) + (f"{one_of((f' {said}',))}?" if said else "") if heads else ""
+    pattern = one_of(f"{head} {said}" if said else head for head in heads) if heads else ""
     return few_shot(system, examples, _filled(NOTE[code], facts, code, said, " | "), rejected, pattern)
 
 
@@ -89,11 +103,36 @@ def _sentence(facts: ItemFacts, style: Style, check: Check) -> str:
         return ""
     name = _filled(WORDINGS[code][0], facts, code, "", "")
     parts = (part.strip() for part in SENTENCE_GAP.split(facts.description[:READ_CHARS]))
-    whole = [part for part in parts if MIN_CHARS <= len(part) <= MAX_CHARS and part.endswith(".") and "|" not in part]
+    whole = sorted((part for part in parts if _is_about(part, facts)), key=lambda part: not _shares(part, facts))
     return next((part for part in whole[:MAX_TRIED] if not check(f"{name} {part}", facts, style)), "")
+
+
+def _is_about(part: str, facts: ItemFacts) -> bool:
+    """Whether a part of a description looks like a sentence that can stand alone and is about the item."""
+    words = spoken(part)
+    return (
+        MIN_CHARS <= len(part) <= MAX_CHARS
+        and part.endswith(".")
+        and "|" not in part
+        and part.count("(") == part.count(")")
+        and (part[0].isupper() or part[0].isdigit())
+        and not CUT_OFF.search(part)
+        and OF_THE_MAKER.isdisjoint(words)
+        and words[:1] != ()
+        and words[0] not in NO_BEGINNING
+        and (words[0] in OF_THE_ITEM or _shares(part, facts))
+    )
+
+
+def _shares(part: str, facts: ItemFacts) -> bool:
+    """Whether it has a word of the title besides the brand ("Labels stick to glass." of "Round Labels")."""
+    title, brand = (
+        {word.removesuffix("s") for word in spoken(text) if len(word) > 3} for text in (facts.names[0], brand_of(facts))
+    )
+    return not (title - brand).isdisjoint(word.removesuffix("s") for word in spoken(part))
 
 
 def _filled(wording: str, facts: ItemFacts, code: str, said: str, gap: str) -> str:
     a, noun = noun_in(facts, code)
-    text = wording.format(name=facts.names[0], a=a, noun=noun, brand=brand_of(facts))
+    text = wording.format(name=unbranded(facts) or facts.names[0], a=a, noun=noun, brand=brand_of(facts))
     return f"{text}{gap}{said}" if said else text

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from models.content import german
+from models.content import german, naming
 from models.content.kind import ItemFacts, Violation
 from models.content.language import Language
-from models.content.support import Token
-from models.content.words import JOINING, PARTS, WORKS
+from models.content.support import SENTENCE, Token
+from models.content.words import JOINING, PARTS, QUOTED_VERBS, WORKS
 
 MAX_MENTIONS = 2
 OPEN = ("article", "and", "with", "in", "from", "of", "for", "joins", "joining", "as", "that", "both", "this", "it")
+QUOTED = ("description", SENTENCE)
 ONLY_ONE = ((("is", "was", "as"), ("the",)), (("ist", "war", "als"), ("der", "die", "das")))
 # What has a title, and none with an article before it: "the Desk Lamp", but not "the Toy Story".
 TITLED = frozenset(["film", "movie", "book", "buch", "album", "song", "lied", "series", "serie", "title", "titel"])
@@ -152,9 +153,18 @@ def _complete(text: str, sentence: list[Token], language: Language) -> Iterator[
 
 
 def _needs_no_verb(text: str, sentence: list[Token]) -> bool:
-    """ "Copper Pan: a heavy pan." needs no verb; nor does "It uses 6 watts.", which has that of the description."""
-    if any(token.fact == "description" and len(token.word.split()) > 2 for token in sentence[1:]):
+    """ "Copper Pan: a heavy pan." and "Copper Pan, from Acme." need no verb; nor do "It uses 6 watts." and "Lids are made of
+    glass.", which have that of the description."""
+    if any(token.fact in QUOTED and len(token.word.split()) > 2 for token in sentence[1:]):
         return True
+    if len(sentence) == 1 and sentence[0].fact == SENTENCE:
+        first, *rest = sentence[0].word.split()  # "Keep it dry" is an order; "Keeps dry" is none
+        return not QUOTED_VERBS.isdisjoint([*rest, first] if first.endswith("s") else rest)
+    if {token.tag for token in sentence} == {"title", "fact"} and len(sentence) == 2:
+        gap = text[sentence[0].end : sentence[1].start]
+        maker = next(token for token in sentence if token.tag == "fact")
+        if naming.role(maker.fact) in ("brand", "maker"):
+            return gap.strip() == ("," if maker is sentence[1] else ":")
     return sentence[0].tag == "title" and any(
         ":" in text[before.end : token.start] for before, token in pairwise(sentence[:3])
     )

@@ -10,7 +10,7 @@ from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import brand_of, labels_in, noun_in
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
+from models.content.prompting import INVENTED, few_shot, hash_of, told, tried
 from models.text.generator import Prompt
 
 MAX_CHARS = 80
@@ -38,8 +38,8 @@ class Headline:
         return hash_of(self.name, SYSTEM, [self.fallback(item) for item in INVENTED])
 
     def probes(self, style: Style) -> list[Probe[ItemFacts]]:
-        """Eight invented items."""
-        return [Probe(item) for item in TRIED]
+        """Eight invented works, and eight invented things of a shop."""
+        return tried()
 
     def writable(self, facts: ItemFacts, style: Style) -> str | None:
         """Why a model is not asked: no grammar of the language, no name, nothing to say."""

@@ -88,6 +88,15 @@ class ItemFacts:
         return titles.labels(self.categories)
 
 
+@dataclass(frozen=True)
+class ItemsFacts:
+    """The items of a user's slate, best first, or of a group. `item` is the caller's key for them, such as the slate's token."""
+
+    items: tuple[ItemFacts, ...]
+    locale: str = "en"
+    item: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Why a text may not be published.
@@ -153,10 +162,14 @@ F = TypeVar("F", bound=Facts)
 
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[F]):
-    """Facts that a model is tried on before it may write a kind; `answer` is the one right text, where there is one."""
+    """Facts that a model is tried on before it may write a kind; `answer` is the one right text, where there is one.
+
+    `shop`: it has a shop's titles, and is tried only before a text about such (see fit.py).
+    """
 
     facts: F
     answer: str | None = None
+    shop: bool = False
 
 
 class ContentKind(Protocol[F]):
@@ -199,6 +212,16 @@ class ContentKind(Protocol[F]):
 
     def fallback(self, facts: F, style: Style = PLAIN) -> str:
         """The template's text, in the language asked for. It passes `check` for every facts, and reads well."""
+
+
+def items_of(facts: Facts) -> list[ItemFacts]:
+    """Every item that facts of any kind hold."""
+    if isinstance(facts, ItemFacts):
+        return [facts]
+    held = [getattr(facts, name, None) for name in ("about", "items", "history")]
+    rows = [one for value in held for one in (value if isinstance(value, tuple) else (value,))]
+    flat = [part for row in rows for part in (row if isinstance(row, tuple) else (row,))]
+    return [item for one in flat if one is not None for item in (items_of(one) if hasattr(one, "item") else ())]
 
 
 # Kinds by name, and of those the kinds whose facts are one catalogue item; filled in models/content/__init__.py.

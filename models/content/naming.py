@@ -24,6 +24,15 @@ GERMAN_KEYS = {"brand": "marke", "color": "farbe", "material": "material", "pric
 ENGLISH_KEYS = {german_key: key for key, german_key in GERMAN_KEYS.items()}
 SAYABLE_ALONE = ("brand", "maker", "color", "material")
 NO_PLURAL = ("news", "jeans", "lens", "series", "species", "glasses", "scissors")
+# Of a thing to use, the title is a description in short: "Desk Lamp". Of a film it is a name and says nothing.
+THINGS = ("title", "product", "artikel", "produkt", "article", "item")
+ARTICLE_NUMBER = re.compile(r"\s*\((?=[^()]*\d)(?!\d+-?[A-Z]{1,3}\))[A-Z0-9#/-]{4,}\)$")
+LONG_CHARS = 45  # of a title
+NUMBERED = re.compile(r"^\d{5,6} (?=[A-Z][a-z])")
+CUT = re.compile(r"(?:\s*[,;(]|\s-\s)[^,;(]{0,60}…$")  # of a title that was cut, what stands behind its last comma
+NO_BRAND = ("unknown", "unbranded", "generic", "no brand", "none", "n/a", "various", "other")
+LEGAL = ("inc", "llc", "ltd", "corp", "gmbh")
+LEGAL_END = re.compile(rf",?\s+(?:{'|'.join(LEGAL)})\.?$", re.IGNORECASE)
 MEASURE = re.compile(r"\d+(?:[.,]\d+)*\s?[^\W\d_]{1,8}")
 
 
@@ -47,7 +56,39 @@ def labels_in(item: ItemFacts, code: str) -> tuple[str, ...]:
 def brand_of(facts: ItemFacts) -> str:
     """The brand among the attributes, cleaned; "" without one."""
     brands = (str(value) for name, value in facts.attributes.items() if role(name) == "brand")
-    return next((brand for brand in brands if plain(brand, 40) == brand and not orders(brand)), "")
+    brand = next((brand for brand in brands if plain(brand, 40) == brand and not orders(brand)), "")
+    return "" if brand.lower() in NO_BRAND else LEGAL_END.sub("", brand).strip(" .,")
+
+
+def has_shop_title(item: ItemFacts) -> bool:
+    """Whether its title is one as shops write them: long, or with several numbers, and no work of a year."""
+    name = item.names[0] if item.names and item.year is None else ""
+    return len(name) > LONG_CHARS or sum(any(c.isdigit() for c in word) for word in spoken(name)) > 1
+
+
+def unbranded(facts: ItemFacts) -> str:
+    """A thing's title without the brand and the article number at its ends, of a long one without its last part; "" where
+    that leaves nothing out.
+
+    "Avery Iron-On Transfers, Pack of 12 (03275)" by Avery is "Iron-On Transfers, Pack of 12".
+    """
+    if "unbranded" not in facts.derived:
+        facts.derived["unbranded"] = _unbranded(facts)
+    said: str = facts.derived["unbranded"]
+    return said
+
+
+def _unbranded(facts: ItemFacts) -> str:
+    name, brand = facts.names[0] if facts.names else "", brand_of(facts)
+    if not brand or facts.year is not None or facts.noun not in THINGS:
+        return ""
+    begins = re.match(re.escape(brand) + r"(?!\w|'s\b)(?:\(R\)|[\s,:\u00ae\u2122-])*", name, re.IGNORECASE)
+    rest = NUMBERED.sub("", ARTICLE_NUMBER.sub("", name[begins.end() :] if begins else name))
+    if rest.endswith("…"):
+        rest = CUT.sub("", rest)
+    rest = re.sub(r"\s+(?=[,;])", "", rest).rstrip(" ,;:-")
+    whole = rest != name and len(spoken(rest)) > 1 and (rest[0].isupper() or rest[0].isdigit())
+    return rest if whole and rest.count("(") == rest.count(")") and not orders(rest) else ""
 
 
 def noun_in(item: ItemFacts, code: str) -> tuple[str, str]:
@@ -142,7 +183,8 @@ def ways(attribute: str, value: str, spoken_in: str, code: str | None) -> list[t
     found += [(*said, *k) for k in keys]
     if kind in SAYABLE_ALONE or measured:
         found.append(said)
-    found += [(*words, *said) for words in _LEADS.get((code or "", kind), ())]
+    for name in (said, said[:-1]) if kind == "brand" and len(said) > 1 and said[-1] in LEGAL else (said,):
+        found += [(*words, *name) for words in _LEADS.get((code or "", kind), ())]
     if code == "de" and kind == "color" and len(said) == 1:
         found += [(said[0] + ending,) for ending in german.ENDINGS]
     return found

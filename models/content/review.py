@@ -15,14 +15,11 @@ from core.store import Store
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.store.reviews import Decision, Listed, Place
-from models.content import CONTENT_KINDS, ITEM_KINDS
+from models.content.about import CHECKED, SHOWN, Around, FromStore, facts_about, input_hash_of, kind_of, stands
 from models.content.facts import outside
-from models.content.kind import Style, Violation, facts_hash
+from models.content.kind import Facts, Style, Violation, facts_hash
 from models.content.titles import straight
-from models.content.writer import facts_of
 
-SHOWN = ("verified", "approved", "edited")
-BY_PEOPLE = ("approved", "edited")
 STALE = "stale"
 STATUSES = ("draft", "verified", "rejected", "approved", "edited", STALE)
 HOW = "Mend the text; or publish it anyway, with a reason, which is kept beside your name"
@@ -55,29 +52,11 @@ class Given:
     input_hash: str = ""
 
 
-def stands(text: Content, outdated: bool, item: Item | None) -> bool:
-    """Whether a stored text may be shown now (DESIGN I6).
-
-    One whose item changed stands while its facts are the same. A person's stands as long as the checker finds nothing in it
-    that the new facts do not support; a machine's is written anew.
-    """
-    if text.status not in SHOWN or item is None or item.removed:
-        return False
-    if not outdated:
-        return True
-    if text.kind not in ITEM_KINDS:
-        return False
-    facts = facts_of(item)
-    if facts_hash(facts) == text.facts_hash:
-        return True
-    return text.status in BY_PEOPLE and not ITEM_KINDS[text.kind].check(text.text, facts, Style(text.locale))
-
-
-def standing(text: Content, outdated: bool, item: Item | None) -> Standing:
+def standing(text: Content, outdated: bool, item: Item | None, around: Around) -> Standing:
     """How a stored text stands, with what speaks against it."""
-    checked = item is not None and text.kind in ITEM_KINDS
-    found = violations(text.text, text.kind, text.locale, item) if item is not None and text.text else []
-    return Standing(_status(text, outdated, item), found, checked)
+    facts = None if item is None else _facts(text.kind, item, text.locale, around, text.about)
+    found = violations(text.text, text.kind, text.locale, facts) if item is not None and text.text else []
+    return Standing(_status(text, outdated, item, around), found, facts is not None)
 
 
 def listed(
@@ -94,26 +73,39 @@ def listed(
         after=after,
     )  # fmt: skip
     items = {item.item: item for item in store.catalogue.items(sorted({one.content.item for one in found}))}
-    now = [(one, _status(one.content, one.outdated, items.get(one.content.item))) for one in found]
+    around = FromStore(store)
+    now = [(one, _status(one.content, one.outdated, items.get(one.content.item), around)) for one in found]
     return [one for one in now if status in (None, one[1])], found[-1].place if len(found) == limit else None
 
 
-def violations(text: str, kind: str, locale: str, item: Item) -> list[Violation]:
-    """What the checker finds in a text about an item as it is now; of other kinds only what stands outside every fact."""
-    if kind not in ITEM_KINDS:
+def violations(text: str, kind: str, locale: str, facts: Facts | None) -> list[Violation]:
+    """What the checker finds in a text where these are the facts; None: they are not known, and only what stands outside
+    every fact is found."""
+    if facts is None:
         return list(outside(straight(text)))
-    return ITEM_KINDS[kind].check(text, facts_of(item), Style(locale))
+    return kind_of(kind).check(text, facts, Style(locale))
+
+
+def violations_now(store: Store, text: str, key: tuple[str, str, str, str]) -> list[Violation]:
+    """What the checker would find in `text` as the text of this item, kind, language and input hash."""
+    item_id, kind, locale, _ = key
+    item, found = store.catalogue.item(item_id), store.contents.content(*key)
+    if item is None:
+        return []
+    about = found[0].about if found is not None else {}
+    return violations(text, kind, locale, _facts(kind, item, locale, FromStore(store), about))
 
 
 def decide(store: Store, item_id: str, kind: str, locale: str, given: Given) -> Content:
     """Check a decision against the facts of now, and keep it.
 
+    An edit of version 0 is the first text of that kind: where none is stored, of a kind whose facts are known.
+
     Raises InvalidRequest (no reason, no text), NotFound, TextChanged when the text is another version by now, and TextRefused
     with what the checker finds in a text that is to be published without `anyway`.
     """
     decision = replace(given.decision, note=given.decision.note.strip())
-    if kind not in CONTENT_KINDS:
-        raise InvalidRequest(f"kind: {kind!r} is not a kind of text; choose from {', '.join(CONTENT_KINDS)}")
+    kind_of(kind)
     if decision.action == "reject":
         if not decision.note:
             raise InvalidRequest("reason: say why the text is rejected; who reads the history will ask")
@@ -122,9 +114,18 @@ def decide(store: Store, item_id: str, kind: str, locale: str, given: Given) -> 
     item = store.catalogue.item(item_id)
     if item is None or item.removed:
         raise NotFound(f"there is no item {item_id!r} in the catalogue: a text about it can only be rejected")
+    given = replace(given, decision=decision)
     if found is not None and found[0].version == decision.version:  # else the store says what is wrong
         text = decision.text.strip() if decision.action == "edit" else found[0].text
-        decision = _checked(text, found[0], found[1], item, replace(given, decision=decision))
+        facts = _facts(kind, item, locale, FromStore(store), found[0].about)
+        decision = _checked(text, kind, locale, facts, found[1], item, given)
+    elif found is None and decision.action == "edit" and decision.version == 0:
+        facts = facts_about(kind, item, locale, FromStore(store), decision.about) if kind in CHECKED else None
+        if facts is None or input_hash_of(decision.about) != given.input_hash:
+            raise InvalidRequest(
+                f"kind: what a text of kind {kind!r} is about is not known here; write one with POST /v1/content"
+            )
+        decision = _checked(decision.text.strip(), kind, locale, facts, False, item, given)
     return store.reviews.decide(item_id, kind, locale, decision, given.input_hash)
 
 
@@ -133,27 +134,36 @@ def as_dicts(found: Iterable[Violation]) -> list[dict[str, Any]]:
     return [{**asdict(one), "span": list(one.span)} for one in found]
 
 
-def _status(text: Content, outdated: bool, item: Item | None) -> str:
-    return STALE if text.status in SHOWN and not stands(text, outdated, item) else text.status
+def _status(text: Content, outdated: bool, item: Item | None, around: Around) -> str:
+    return STALE if text.status in SHOWN and not stands(text, outdated, item, around) else text.status
 
 
-def _checked(text: str, stored: Content, outdated: bool, item: Item, given: Given) -> Decision:
+def _facts(kind: str, item: Item, locale: str, around: Around, about: dict[str, Any]) -> Facts | None:
+    """What a text is about now; None where that is not kept, or gone."""
+    try:
+        return facts_about(kind, item, locale, around, about) if kind in CHECKED else None
+    except NotFound:
+        return None
+
+
+def _checked(
+    text: str, kind: str, locale: str, facts: Facts | None, outdated: bool, item: Item, given: Given
+) -> Decision:  # fmt: skip
     """The decision with the facts it is taken on, and what it overrules. Raises TextRefused."""
     decision = given.decision
-    found = violations(text, stored.kind, stored.locale, item) if text else []
+    found = violations(text, kind, locale, facts) if text else []
     never = list(outside(straight(text)))
     if never:
         raise TextRefused(f"{_told(never)}: nobody can publish that, whatever the reason", as_dicts(never))
-    if stored.kind not in ITEM_KINDS:
+    if facts is None:
         if (decision.action == "edit" or outdated) and not _insisted(given):
-            raise TextRefused(
-                f"what a text of kind {stored.kind!r} is about is not kept, so nothing can check it. {HOW}", []
-            )
+            raise TextRefused(f"what a text of kind {kind!r} is about is not kept, so nothing can check it. {HOW}", [])
         return decision
     if found and not _insisted(given):
         raise TextRefused(f"{_told(found)}. {HOW}", as_dicts(found))
-    facts = facts_hash(facts_of(item))
-    return replace(decision, facts_hash=facts, facts_at=item.changed_at, overruled=as_dicts(found))
+    return replace(
+        decision, facts_hash=facts_hash(facts), facts_at=item.changed_at, overruled=as_dicts(found)
+    )  # fmt: skip
 
 
 def _insisted(given: Given) -> bool:

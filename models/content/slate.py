@@ -7,16 +7,15 @@ because none is in the facts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 
 from core.settings import Length
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.headline import note
-from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
+from models.content.kind import PLAIN, ItemFacts, ItemsFacts, Probe, Style, Violation
 from models.content.naming import labels_in
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
+from models.content.prompting import INVENTED, SHOP, TRIED, few_shot, hash_of, told
 from models.text.generator import Prompt
 
 MAX_NOTED_ITEMS = 6
@@ -39,24 +38,15 @@ SUBJECT_FORM = Form(70, 2, prose=False, named=False, marks="?!", phrases=PHRASES
 PUSH_FORM = Form(120, 2, prose=False, named=True, marks="?", phrases=PHRASES, counted=True)
 
 
-@dataclass(frozen=True)
-class SlateFacts:
-    """The items of one user's slate, best first. `item` is the caller's key, such as the slate's token."""
-
-    items: tuple[ItemFacts, ...]
-    locale: str = "en"
-    item: str = ""
-
-
 class SlateLine:
     """One line about a slate; email_subject and push_text differ in length, wording and what they must name."""
 
-    facts_type = SlateFacts
+    facts_type = ItemsFacts
     max_tokens = 48
     stop = ("\n",)
 
     def __init__(
-        self, name: str, form: Form, system: dict[str, str], texts: Callable[[SlateFacts, str, bool], Iterator[str]]
+        self, name: str, form: Form, system: dict[str, str], texts: Callable[[ItemsFacts, str, bool], Iterator[str]]
     ) -> None:  # fmt: skip
         self.name, self._form, self._system, self._texts = name, form, system, texts
 
@@ -65,30 +55,33 @@ class SlateLine:
         """Hex sha256 over everything the prompt is built from."""
         return hash_of(self.name, self._system, [text for _, text in _examples(self, "en", "medium")])
 
-    def probes(self, style: Style) -> list[Probe[SlateFacts]]:
+    def probes(self, style: Style) -> list[Probe[ItemsFacts]]:
         """Slates of two and three invented items."""
-        return [Probe(SlateFacts(tuple(TRIED[n : n + 2 + n % 2]), "en", f"s{n}")) for n in range(6)]
+        return [
+            Probe(ItemsFacts(items[n : n + 2 + n % 2], "en", f"s{n}"), shop=shop)
+            for items, shop in ((TRIED, False), (SHOP, True)) for n in range(6)
+        ]  # fmt: skip
 
-    def writable(self, facts: SlateFacts, style: Style) -> str | None:
+    def writable(self, facts: ItemsFacts, style: Style) -> str | None:
         """Why a model is not asked: no grammar of the language, or no item that can be shown."""
         if style.code(facts) not in LANGUAGES:
             return f"there is no grammar here for {style.locale or facts.locale!r}"
         return None if shown(facts) else "no item of the slate has a title that can be shown"
 
-    def prompt(self, facts: SlateFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
+    def prompt(self, facts: ItemsFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """The items' notes, one line each, with examples of lines about invented slates."""
         code = style.code(facts)
         return few_shot(
             told(self._system[code], style, code), _examples(self, code, style.length), _note(facts, code), rejected
         )
 
-    def check(self, text: str, facts: SlateFacts, style: Style = PLAIN) -> list[Violation]:
+    def check(self, text: str, facts: ItemsFacts, style: Style = PLAIN) -> list[Violation]:
         """Every claim is true of the items it stands beside, every count is right (see facts.check_items)."""
         if text == UNIVERSAL.get(style.code(facts), "–"):
             return []
         return check_items(text, facts.items, self._form, style.locale or facts.locale)
 
-    def fallback(self, facts: SlateFacts, style: Style = PLAIN) -> str:
+    def fallback(self, facts: ItemsFacts, style: Style = PLAIN) -> str:
         """The names that fit, by the longest wording that passes the check."""
         code = style.code(facts)
         texts = [*self._texts(facts, code, style.length == "short"), UNIVERSAL.get(code, "–")]
@@ -97,20 +90,20 @@ class SlateLine:
 
 @cache
 def _examples(kind: SlateLine, code: str, length: Length) -> list[tuple[str, str]]:
-    slates = (SlateFacts(INVENTED[:3], code), SlateFacts(INVENTED[1:3], code), SlateFacts(INVENTED[2:], code))
+    slates = (ItemsFacts(INVENTED[:3], code), ItemsFacts(INVENTED[1:3], code), ItemsFacts(INVENTED[2:], code))
     return [(_note(slate, code), kind.fallback(slate, Style(code, length=length))) for slate in slates]
 
 
-def shown(facts: SlateFacts) -> list[ItemFacts]:
+def shown(facts: ItemsFacts) -> list[ItemFacts]:
     """The items that can be named."""
     return [item for item in facts.items if item.names]
 
 
-def _note(facts: SlateFacts, code: str) -> str:
+def _note(facts: ItemsFacts, code: str) -> str:
     return " ; ".join(note(item, code) for item in shown(facts)[:MAX_NOTED_ITEMS])
 
 
-def _subjects(facts: SlateFacts, code: str, short: bool) -> Iterator[str]:
+def _subjects(facts: ItemsFacts, code: str, short: bool) -> Iterator[str]:
     """ "For you: Alien, Heat and The Usual Suspects"; with fewer names and a count of the rest until one fits."""
     names = [item.names[0] for item in shown(facts)]
     lead, joint, more = {"de": ("Für Sie", "und", "mehr")}.get(code, ("For you", "and", "more"))
@@ -126,7 +119,7 @@ def _subjects(facts: SlateFacts, code: str, short: bool) -> Iterator[str]:
         yield names[0]
 
 
-def _pushes(facts: SlateFacts, code: str, short: bool) -> Iterator[str]:
+def _pushes(facts: ItemsFacts, code: str, short: bool) -> Iterator[str]:
     """ "For you: Alien (1979), action, horror and sci-fi": the first item that can be said so."""
     lead = {"de": "Für Sie: ", "en": "For you: "}.get(code, "")
     for item in shown(facts):

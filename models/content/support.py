@@ -18,8 +18,7 @@ from models.content.words import LINK, MARKUP
 
 JOINED = re.compile(r"[\s/&:-]*")
 SENTENCE_END = re.compile(r"[!?;\n]+|\.+(?!\d)")
-# Of a thing to use, the title is a description in short: "Desk Lamp". Of a film it is a name and says nothing.
-UNTITLED = ("title", "product", "artikel", "produkt", "article", "item")
+SENTENCE = "sentence"  # the fact of a token that is a whole sentence of the description
 MIN_QUOTE_WORDS = 3  # of a description, fewer words in a row could mean anything
 MAX_DESCRIPTION_CHARS = 4000  # what lies beyond supports nothing
 MAX_VALUE_CHARS = 200
@@ -97,9 +96,10 @@ def tagged(text: str, about: About) -> list[Token]:
         if token.tag == "":
             length, found = _longest(text, tokens, index, phrases, longest)
             lead = _lead(done)
-            run, holders = max(((one.run(tokens, index, lead), ix) for ix, one in enumerate(sources)), default=(0, 0))
+            run, holder = max(((one.run(tokens, index, lead), ix) for ix, one in enumerate(sources)), default=(0, 0))
             if run > length:
-                length, found = run, _Fact("fact", "description", frozenset((holders,)))
+                whole = sources[holder].is_sentence(tuple(one.word for one in tokens[index : index + run]))
+                length, found = run, _Fact("fact", SENTENCE if whole else "description", frozenset((holder,)))
             found = found or _compound(token.word, stems) or _count(token, about)
             length = max(length, 1)
             last = tokens[index + length - 1]
@@ -123,7 +123,7 @@ def _names_marked(text: str, items: Sequence[ItemFacts]) -> list[Token]:
     """All words; each mention of an item's name is one token of tag "title"."""
     holders: dict[str, set[int]] = {}
     for ix, item in enumerate(items):
-        for name in item.names:
+        for name in filter(None, (*item.names, naming.unbranded(item))):
             holders.setdefault(straight(name), set()).add(ix)
     pattern = "|".join(re.escape(name) for name in sorted(holders, key=len, reverse=True))
     found = list(re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", text)) if holders else []
@@ -266,7 +266,7 @@ class _Quotable:
         said = item.description[:MAX_DESCRIPTION_CHARS]
         hidden = not (own and quotable(said))
         self._sentences = [] if hidden else [spoken(part) for part in SENTENCE_END.split(said)]
-        name = item.names[0] if item.names and item.noun in UNTITLED else ""
+        name = item.names[0] if item.names and item.noun in naming.THINGS else ""
         self._title = (
             spoken(name)
             if own
@@ -297,6 +297,10 @@ class _Quotable:
                     best, length if length >= (MIN_TITLE_WORDS if words is self._title else MIN_QUOTE_WORDS) else 0
                 )
         return best
+
+    def is_sentence(self, words: Phrase) -> bool:
+        """Whether the description has a sentence of exactly these words."""
+        return words in self._sentences
 
     def _length(self, tokens: list[Token], words: Phrase, start: int) -> int:
         whole = 0

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 
 from core.settings import Length
 from models.content import german
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
-from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
+from models.content.kind import PLAIN, ItemFacts, ItemsFacts, Probe, Style, Violation
 from models.content.naming import brand_of, decade, labels_in, noun_in, role
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
+from models.content.prompting import INVENTED, few_shot, hash_of, told, tried
 from models.content.titles import plain
 from models.text.generator import Prompt
 
@@ -27,20 +26,11 @@ FORM = Form(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class GroupFacts:
-    """The items of a group. `item` is the caller's key for it."""
-
-    items: tuple[ItemFacts, ...]
-    locale: str = "en"
-    item: str = ""
-
-
 class Theme:
     """What a group of items has in common, as a title."""
 
     name = "theme"
-    facts_type = GroupFacts
+    facts_type = ItemsFacts
     max_tokens = 24
     stop = ("\n",)
 
@@ -49,39 +39,40 @@ class Theme:
         """Hex sha256 over everything the prompt is built from."""
         return hash_of(self.name, SYSTEM, _examples("en", "medium"))
 
-    def probes(self, style: Style) -> list[Probe[GroupFacts]]:
+    def probes(self, style: Style) -> list[Probe[ItemsFacts]]:
         """Groups of invented items with a category, a year or a brand in common."""
         made = []
-        for n, item in enumerate(TRIED):
+        for n, one in enumerate(tried()):
+            item = one.facts
             twin = ItemFacts.of(f"t{n}", f"Twin {chr(65 + n)}", item.categories[:1], item.attributes)
-            made.append(Probe(GroupFacts((item, twin), "en", f"g{n}")))
+            made.append(Probe(ItemsFacts((item, twin), "en", f"g{n}"), shop=one.shop))
         return made
 
-    def writable(self, facts: GroupFacts, style: Style) -> str | None:
+    def writable(self, facts: ItemsFacts, style: Style) -> str | None:
         """Why a model is not asked: no grammar of the language, or nothing in common."""
         if style.code(facts) not in LANGUAGES:
             return f"there is no grammar here for {style.locale or facts.locale!r}"
         return None if _note(facts, style.code(facts)) else "the items have nothing in common that could be said"
 
-    def prompt(self, facts: GroupFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
+    def prompt(self, facts: ItemsFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """What all have in common, with examples; no title or description of an item enters."""
         code = style.code(facts)
         return few_shot(told(SYSTEM[code], style, code), _examples(code, style.length), _note(facts, code), rejected)
 
-    def check(self, text: str, facts: GroupFacts, style: Style = PLAIN) -> list[Violation]:
+    def check(self, text: str, facts: ItemsFacts, style: Style = PLAIN) -> list[Violation]:
         """Every category, year, decade and attribute named is true of all the items."""
         if text == UNIVERSAL.get(style.code(facts), "–"):
             return []
         return check_items(text, facts.items, FORM, style.locale or facts.locale)
 
-    def fallback(self, facts: GroupFacts, style: Style = PLAIN) -> str:
+    def fallback(self, facts: ItemsFacts, style: Style = PLAIN) -> str:
         """ "Crime and thriller films from 1995", "Acme", "A selection"."""
         code = style.code(facts)
         texts = [*_titles(facts, code, style.length), UNIVERSAL.get(code, "–")]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
-def common(facts: GroupFacts, code: str) -> tuple[tuple[str, ...], str, str, str]:
+def common(facts: ItemsFacts, code: str) -> tuple[tuple[str, ...], str, str, str]:
     """(categories, plural noun, "1995" or its decade, brand or material) that all items share; "" and () where none."""
     items = facts.items
     labels = [labels_in(item, code) for item in items]
@@ -111,7 +102,7 @@ def _plural(noun: str, code: str) -> str:
     return f"{noun}s"
 
 
-def _titles(facts: GroupFacts, code: str, length: Length) -> Iterator[str]:
+def _titles(facts: ItemsFacts, code: str, length: Length) -> Iterator[str]:
     labels, noun, when, by = common(facts, code)
     if length == "short":
         labels, when = labels[:1], "" if labels or noun else when
@@ -131,14 +122,14 @@ def _titles(facts: GroupFacts, code: str, length: Length) -> Iterator[str]:
     yield from (text[0].upper() + text[1:] for text in whole)
 
 
-def _note(facts: GroupFacts, code: str) -> str:
+def _note(facts: ItemsFacts, code: str) -> str:
     labels, noun, when, by = common(facts, code)
     return " | ".join(part for part in (", ".join(labels[:3]), noun, when, by) if part)
 
 
 @cache
 def _examples(code: str, length: Length) -> list[tuple[str, str]]:
-    groups = [GroupFacts((item, ItemFacts.of("x", "Twin", item.categories[:2], item.attributes))) for item in INVENTED]
+    groups = [ItemsFacts((item, ItemFacts.of("x", "Twin", item.categories[:2], item.attributes))) for item in INVENTED]
     return [(_note(group, code), next(_titles(group, code, length), UNIVERSAL[code])) for group in groups]
 
 

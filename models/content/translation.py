@@ -13,9 +13,9 @@ from functools import cache, cached_property
 from typing import Any
 
 from models.content.facts import LANGUAGES, NAMES_OF
-from models.content.kind import CONTENT_KINDS, PLAIN, ContentKind, Facts, ItemFacts, Probe, Style, Violation
+from models.content.kind import CONTENT_KINDS, PLAIN, ContentKind, Facts, Probe, Style, Violation, items_of
 from models.content.language import base
-from models.content.prompting import INVENTED, TRIED, few_shot, hash_of, told
+from models.content.prompting import INVENTED, few_shot, hash_of, told, tried
 from models.content.titles import plain, spoken
 from models.text.generator import Prompt
 
@@ -55,8 +55,11 @@ class Translation:
         """Descriptions of invented items."""
         target = style.locale or "de"
         kind = CONTENT_KINDS["description"]
-        source = "en" if base(target) != "en" else "de"
-        return [Probe(TranslationFacts(kind.name, item, kind.fallback(item, Style(source)), target)) for item in TRIED]
+        source = Style("en" if base(target) != "en" else "de")
+        return [
+            Probe(TranslationFacts(kind.name, one.facts, kind.fallback(one.facts, source), target), shop=one.shop)
+            for one in tried()
+        ]
 
     def writable(self, facts: TranslationFacts, style: Style) -> str | None:
         """Why a model is not asked: no grammar of the language, a source it may not see, a kind of quotations."""
@@ -83,7 +86,7 @@ class Translation:
         found = _kind(facts).check(text, facts.about, wanted)
         if found:
             return found
-        names = [name for item in _items(facts.about) for name in item.names[:1] if name in facts.text]
+        names = [name for item in items_of(facts.about) for name in item.names[:1] if name in facts.text]
         numbers = [word for word in spoken(facts.text) if any(c.isdigit() for c in word)]
         lost = [*(name for name in names if name not in text), *(one for one in numbers if one not in spoken(text))]
         return [Violation((0, len(text)), text[:80], f'leaves out "{lost[0]}"', "translation")] if lost else []
@@ -102,16 +105,6 @@ def _examples(target: str) -> list[tuple[str, str]]:
 
 def _kind(facts: TranslationFacts) -> ContentKind[Any]:
     return CONTENT_KINDS[facts.kind]
-
-
-def _items(facts: Facts) -> list[ItemFacts]:
-    """Every item that facts of any kind hold."""
-    if isinstance(facts, ItemFacts):
-        return [facts]
-    held = [getattr(facts, name, None) for name in ("about", "items", "history")]
-    rows = [one for value in held for one in (value if isinstance(value, tuple) else (value,))]
-    flat = [part for row in rows for part in (row if isinstance(row, tuple) else (row,))]
-    return [one for one in flat if isinstance(one, ItemFacts)]
 
 
 TRANSLATION = Translation()

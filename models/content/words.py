@@ -90,6 +90,16 @@ JOINING = frozenset((*PARTS["joins"], *PARTS["joining"], *PARTS["blend"], "both"
     "features includes featuring including"
 )
 
+# What makes a quoted sentence one: verbs of descriptions that are no nouns, English and German.
+QUOTED_VERBS = _set(
+    "is are was were has have can will does do comes come allows allow provides provide offers keeps keep makes make lets "
+    "gives helps contains contain fits fit holds adheres adhere attaches attach remains remain stays stay protects protect "
+    "prevents prevent resists reduces ensures creates delivers produces eliminates measures includes include features feature "
+    "opens closes fastens folds writes dries erases clings sticks saves adds stands sits mounts clamps glides requires works "
+    "adjusts accepts meets removes slides rotates accommodates organizes combines consists "
+    "ist sind war hat haben kann können wird werden bietet bieten passt passen hält halten lässt besteht enthält sorgt schützt"
+)
+
 # Other nouns for the same thing.
 SAME_NOUN = {"film": ("movie",), "movie": ("film",)}
 
@@ -146,7 +156,10 @@ CLAIMS: dict[str, frozenset[str]] = {
 }
 
 # Speaks to the reader or of the writer: no place in a catalogue, whatever the facts say.
-ADDRESSING = _set("i i'm me my we our us you your you'll please sorry sure click buy subscribe here's")
+ADDRESSING = _set(
+    "i i'm me my we our us you your yours yourself you'll you're you've you'd we're we've please sorry sure click buy "
+    "subscribe here's"
+)
 
 # What only an instruction to a model, or an answer to one, would say. Like LINK, bounded everywhere: the text is
 # whatever someone put into a catalogue, and no part of it may take more than linear time.

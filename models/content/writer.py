@@ -12,7 +12,7 @@ from core.progress import Reporter, Silent, Task
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.telemetry import TEXTS
-from models.content.fit import Fits
+from models.content.fit import Fits, of_shop
 from models.content.kind import PLAIN, ContentKind, F, ItemFacts, Style, Violation, facts_hash
 from models.content.prompting import prompt_hash
 from models.text.generator import Limits, TextGenerator
@@ -20,6 +20,11 @@ from models.text.generator import Limits, TextGenerator
 BATCH_ITEMS = 32  # items in flight: what a model that goes away midway can cost
 RETRY_TEMPERATURE = 0.3  # the first try takes the likeliest words; a retry may stray a little
 TEMPLATE = "template"
+REVIEWS, MEMBERS = (
+    "reviews",
+    "items",
+)  # attributes: what people wrote about an item, and of which items it is a collection
+RELATED = (REVIEWS, MEMBERS)
 
 Refused = Callable[[str, int, Sequence[Violation]], object]  # the item, which try from 1, and why
 
@@ -69,8 +74,8 @@ def write(
     """
     drafts = [_Draft(item, kind.writable(item, style)) for item in facts]
     gone = "" if generator is not None else "no text model is configured"
-    if generator is not None and fits is not None and facts:
-        gone = fits.refusal(kind, generator, style, seed)
+    if generator is not None and fits is not None:
+        _refuse(drafts, lambda shop: fits.refusal(kind, generator, style, seed, shop))
     with (reporter or Silent()).task(f"writing {kind.name}s", len(drafts)) as task:
         for start in range(0, len(drafts), BATCH_ITEMS):
             batch = drafts[start : start + BATCH_ITEMS]
@@ -80,6 +85,17 @@ def write(
                 )
             task.advance(sum(draft.text is None for draft in batch), gone)
     return [_written(kind, draft, gone, generator, style) for draft in drafts]
+
+
+def _refuse(drafts: Sequence[_Draft[F]], refusal: Callable[[bool], str]) -> None:
+    """Take out the drafts that the model may not write, asking `refusal` once for each sort of titles there is."""
+    verdicts: dict[bool, str] = {}
+    for draft in drafts:
+        if draft.refused is None:
+            shop = of_shop(draft.facts)
+            if shop not in verdicts:
+                verdicts[shop] = refusal(shop)
+            draft.refused = verdicts[shop] or None
 
 
 def _ask(
@@ -133,8 +149,9 @@ def _written(
 
 
 def facts_of(item: Item) -> ItemFacts:
-    """The facts that a text about a catalogue item may state."""
-    return ItemFacts.of(item.item, item.title, item.categories, item.attributes, item.description, item.locale)
+    """The facts that a text about a catalogue item may state. What names or quotes others (RELATED) is none of its own."""
+    own = {name: value for name, value in item.attributes.items() if name not in RELATED}
+    return ItemFacts.of(item.item, item.title, item.categories, own, item.description, item.locale)
 
 
 def as_content(text: Written, item: Item, locale: str) -> Content:

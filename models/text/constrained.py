@@ -39,8 +39,8 @@ class Constraint:
         self._matcher.consume_token(token)
         return bool(self._matcher.is_stopped())
 
-    def forced(self) -> list[int]:
-        """The tokens that must come now, taken."""
+    def forced(self) -> tuple[list[int], bool]:
+        """The tokens that must come now, taken, and whether the text is whole with them."""
         tokens: list[int] = self._matcher.compute_ff_tokens()
         self._matcher.consume_tokens(tokens)
-        return tokens
+        return tokens, bool(self._matcher.is_stopped())

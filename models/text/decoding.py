@@ -133,25 +133,30 @@ class Decoder:
         self._layers: int = model.config.num_hidden_layers
         self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
 
-    def write(self, rows: Sequence[Row], deadline: float | None = None) -> Iterator[None]:
+    def write(
+        self, rows: Sequence[Row], deadline: float | None = None, gone: Callable[[], bool] | None = None
+    ) -> Iterator[None]:  # fmt: skip
         """Fill in the tokens of `rows`, one step at a time; ends when each has a `finish`.
 
-        Past `deadline` (time.monotonic()) what is not finished stays as it is, with the finish "deadline".
+        Past `deadline` (time.monotonic()), or once `gone` says so, what is not finished stays as it is, with the finish
+        "deadline".
         """
         groups: dict[tuple[int, ...], list[Row]] = {}
         for row in sorted(rows, key=lambda row: -len(row.rest)):
             groups.setdefault(row.prefix, []).append(row)
         for prefix, group in groups.items():
-            yield from self._group(prefix, deque(group), deadline)
+            yield from self._group(prefix, deque(group), deadline, gone)
 
-    def _group(self, prefix: tuple[int, ...], waiting: deque[Row], deadline: float | None) -> Iterator[None]:
+    def _group(
+        self, prefix: tuple[int, ...], waiting: deque[Row], deadline: float | None, gone: Callable[[], bool] | None
+    ) -> Iterator[None]:  # fmt: skip
         """Rows of one prefix: those that are being written are rows 0, 1, ... of the memory."""
         most = min(self._most, len(waiting))
         capacity = max(len(row.rest) + row.max_tokens for row in waiting)
         memory = Memory(self.read(prefix), most, capacity)
         active: list[Row] = []
         while waiting or active:
-            if deadline is not None and time.monotonic() >= deadline:
+            if (deadline is not None and time.monotonic() >= deadline) or (gone is not None and gone()):
                 for row in (*active, *waiting):
                     row.finish = "deadline"
                 return
@@ -179,11 +184,15 @@ class Decoder:
         """Where a constraint leaves no choice for several tokens, they are read at once like a prompt."""
         for index, row in enumerate(active):
             while row.constraint is not None and not row.finish:
-                forced = row.constraint.forced()
+                forced, whole = row.constraint.forced()
                 if not forced:
                     break
                 start = row.gap + len(row.rest) + len(row.ids) - 1
-                forced = forced[: row.max_tokens - len(row.ids)]
+                left = row.max_tokens - len(row.ids)
+                if whole or len(forced) > left:  # nothing is chosen after them: they need not be read
+                    row.finish = "stop" if len(forced) <= left else "length"
+                    row.ids += forced[:left]
+                    break
                 logits = self._forward(memory, index, [[row.ids[-1], *forced]], [start], [row.gap])
                 row.ids += forced
                 self._choose([row], logits)

@@ -5,12 +5,16 @@ Specification: POST {base}/v1/chat/completions of the OpenAI API; Retry-After as
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,9 +22,13 @@ import msgspec
 
 from core.errors import ConfigurationError, TextModelUnavailable
 from core.telemetry import TEXT_TOKENS
+from models.text import patterns
 from models.text.generator import Generation, Limits, Prompt
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S = 5.0
+GONE_LOOK_S = 0.05  # how often it is asked whether anybody waits still
 BACKOFF_S = 0.5  # before the first retry; doubles, plus or minus half
 MAX_WAIT_S = 30.0  # a server that asks for a longer pause is unavailable
 RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
@@ -60,10 +68,16 @@ class _Retriable(Exception):
         self.wait_s = wait_s
 
 
+class _PatternRefused(Exception):
+    """The server does not take the field of the pattern, or not this pattern."""
+
+
 class EndpointGenerator:
     """TextGenerator over HTTP. Keeps `concurrency` requests in flight; safe to call from several threads.
 
-    A server that answers 429 or 503 with Retry-After is left alone for so long by all requests.
+    A server that answers 429 or 503 with Retry-After is left alone for so long by all requests. The first prompt with a
+    pattern costs up to five short requests, which find out how the server is told of one (see patterns.py); of a server that
+    holds texts to none a warning is logged, and texts are written freely.
     """
 
     def __init__(
@@ -90,6 +104,8 @@ class EndpointGenerator:
         self._url = f"{base}/v1/chat/completions"
         self._shown = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname  # without user:password@
         self._concurrency, self._attempts, self._timeout_s = concurrency, attempts, timeout_s
+        self._way: str | None = None  # of telling it a pattern; "": it takes none; None: nobody asked so far
+        self._finding = threading.Lock()
         self._pause_until = 0.0  # of time.monotonic(): what one request was told to wait, all wait
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -101,14 +117,18 @@ class EndpointGenerator:
 
         Raises TextModelUnavailable when any request fails for good; the others are not awaited.
         """
+        way = self._way_of_patterns(limits.deadline) if any(prompt.pattern for prompt in prompts) else ""
         pool = ThreadPoolExecutor(
             max_workers=max(1, min(self._concurrency, len(prompts))), thread_name_prefix="text-endpoint"
         )
         try:
-            pending = [pool.submit(self._complete, prompt, limits, seed) for prompt in prompts]
+            pending = [pool.submit(self._held, prompt, limits, seed, way) for prompt in prompts]
+            while limits.gone is not None and wait(pending, GONE_LOOK_S).not_done:
+                if limits.gone():  # what is under way ends by itself, at its deadline at the latest
+                    return [Generation("", 0, "deadline") for _ in prompts]
             generations = [future.result() for future in pending]
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=limits.gone is None, cancel_futures=True)
         TEXT_TOKENS.labels("endpoint").inc(sum(generation.tokens for generation in generations))
         return generations
 
@@ -116,9 +136,42 @@ class EndpointGenerator:
         """Close the connections."""
         self._client.close()
 
-    def _complete(self, prompt: Prompt, limits: Limits, seed: int) -> Generation:
-        """One request with its retries."""
-        body = {
+    def _way_of_patterns(self, deadline: float | None) -> str:
+        """The first of patterns.WAYS that the server heeds; "" where it heeds none."""
+        with self._finding:
+            if self._way is None:
+                self._way = self._found_way(Limits(patterns.PROBE_TOKENS, deadline=deadline))
+            return self._way or ""
+
+    def _found_way(self, limits: Limits) -> str | None:
+        for way in patterns.WAYS:
+            try:
+                said = self._complete(patterns.PROBE, limits, 0, way)
+            except _PatternRefused:
+                continue
+            if said.finish_reason == "deadline":
+                return None  # the next request goes on asking
+            if patterns.holds(said.text):
+                log.info("text endpoint %s: holds texts to a pattern by %r", self._shown, way)
+                return way
+        log.warning(
+            "text endpoint %s: holds texts to no pattern (tried %s); they are written freely, and more of them are refused",
+            self._shown, ", ".join(patterns.WAYS),
+        )  # fmt: skip
+        return ""
+
+    def _held(self, prompt: Prompt, limits: Limits, seed: int, way: str) -> Generation:
+        """One text, held to its pattern where the server takes it."""
+        if way and prompt.pattern:
+            try:
+                return self._complete(prompt, limits, seed, way)
+            except _PatternRefused as refused:
+                log.warning("text endpoint %s: %s; it is written freely", self._shown, refused)
+        return self._complete(prompt, limits, seed, "")
+
+    def _complete(self, prompt: Prompt, limits: Limits, seed: int, way: str) -> Generation:
+        """One request with its retries; told of the pattern by `way`, "" for not at all. Raises _PatternRefused."""
+        body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
             "max_tokens": limits.max_tokens,
@@ -126,11 +179,14 @@ class EndpointGenerator:
             "seed": seed,
             **({"stop": list(limits.stop)} if limits.stop else {}),
         }
+        if way:
+            body = patterns.asked(way, prompt.pattern, body)
         for attempt in range(1, self._attempts + 1):
             if not _slept_until(self._pause_until, limits.deadline):
                 return Generation("", 0, "deadline")
             try:
-                return self._once(body, limits.deadline)
+                written = self._once(body, limits.deadline, bool(way))
+                return replace(written, text=patterns.unwrapped(way, written.text))
             except _Retriable as failure:
                 if limits.deadline is not None and time.monotonic() >= limits.deadline:
                     return Generation("", 0, "deadline")
@@ -148,7 +204,7 @@ class EndpointGenerator:
                     return Generation("", 0, "deadline")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, body: dict[str, object], deadline: float | None) -> Generation:
+    def _once(self, body: dict[str, Any], deadline: float | None, held: bool) -> Generation:
         left_s = self._timeout_s if deadline is None else min(self._timeout_s, max(0.001, deadline - time.monotonic()))
         try:
             response = self._client.post(
@@ -160,6 +216,8 @@ class EndpointGenerator:
             raise _Retriable(f"the connection failed ({error or type(error).__name__})") from error
         if response.status_code in RETRIED:
             raise _Retriable(f"answered {response.status_code}", _retry_after_s(response.headers.get("Retry-After")))
+        if held and response.status_code in (400, 422):
+            raise _PatternRefused(f"a pattern was answered with {response.status_code}")
         if response.status_code != 200:
             advice = ADVICE.get(response.status_code, "that is no chat completion")
             raise TextModelUnavailable(f"text endpoint {self._shown} answered {response.status_code}: {advice}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -33,19 +33,20 @@ class Limits:
 
     `max_tokens` new tokens at most; generation ends before the first of `stop` (not part of the text);
     `temperature` 0 takes the likeliest token, above it samples. At `deadline` (of time.monotonic()) generation ends with
-    what there is by then.
+    what there is by then, and likewise once `gone`, asked between two tokens, says that nobody waits for it any longer.
     """
 
     max_tokens: int = 64
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     deadline: float | None = None
+    gone: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What a model wrote: its text, the tokens it took, and whether it ended by itself ("stop") or was cut: at the most
-    tokens ("length") or at the deadline."""
+    tokens ("length") or at the deadline (or once nobody waited)."""
 
     text: str
     tokens: int

@@ -161,17 +161,17 @@ class LocalGenerator:
         shares = [[rows[index] for index in order[n :: len(self._decoders)]] for n in range(len(self._decoders))]
         with _turn(limits.deadline) as mine:
             if mine and len(self._decoders) == 1:
-                self._run(self._decoders[0], rows, limits.deadline)
+                self._run(self._decoders[0], rows, limits)
             elif mine:
                 with ThreadPoolExecutor(len(self._decoders), thread_name_prefix="text-local") as pool:
-                    list(pool.map(self._run, self._decoders, shares, repeat(limits.deadline)))
+                    list(pool.map(self._run, self._decoders, shares, repeat(limits)))
         written = [self._generation(row, limits.stop) for row in rows]
         TEXT_TOKENS.labels("local").inc(sum(generation.tokens for generation in written))
         return written
 
-    def _run(self, decoder: Any, rows: Sequence[Any], deadline: float | None) -> None:
+    def _run(self, decoder: Any, rows: Sequence[Any], limits: Limits) -> None:
         with _one_thread(self._torch), self._torch.inference_mode():
-            for _ in decoder.write(rows, deadline):
+            for _ in decoder.write(rows, limits.deadline, limits.gone):
                 continue
 
     def _new_row(self, prompt: Prompt, limits: Limits, seed: int) -> Any:

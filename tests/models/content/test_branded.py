@@ -10,6 +10,8 @@ from models.content.branded import EXAMPLES, sentence
 from models.content.description import DESCRIPTION
 from models.content.kind import ItemFacts, Style
 from models.content.label import LABEL, PROBES, TextFacts
+from models.content.naming import unbranded
+from models.content.prompting import SHOP, TRIED
 from models.content.review_summary import REVIEW_SUMMARY
 
 SAID = "This kettle features a removable filter."
@@ -91,3 +93,82 @@ def test_patterns_of_labels_and_summaries_allow_their_templates_and_nothing_inve
         assert not re.fullmatch(pattern, REVIEW_SUMMARY.fallback(probe.facts) + " Buy it.")
         longest = max(probe.facts.quotable, key=lambda one: len(one[0]))[0]
         assert re.fullmatch(pattern, f'{REVIEW_SUMMARY.fallback(probe.facts, Style(length="short"))} "{longest}"')
+
+
+@pytest.mark.parametrize(
+    ("title", "brand", "called"),
+    [
+        ("Avery Iron-On Transfers, 8-1/2 x 11 Inches (03275)", "Avery", "Iron-On Transfers, 8-1/2 x 11 Inches"),
+        ("Oxford Ruled Cards , White, 100/Pack", "Oxford", "Ruled Cards, White, 100/Pack"),
+        ("Tombow(R) Mono Pen", "Tombow", "Mono Pen"),
+        ("32701 Retractable Markers, Black", "Sharpie", "Retractable Markers, Black"),
+        ("Fjordal 2017 Wall Calendar (25PK)", "Fjordal", "2017 Wall Calendar (25PK)"),  # a year and a pack say something
+        ("Fjordal's Kettle", "Fjordal", ""),
+        ("Fjordal Kettle", "Fjordal", ""),  # one word is no name
+        ("Fjordal Write on This Kettle", "Fjordal", ""),  # an order once the brand is gone
+        ("Kettle by Fjordal", "Fjordal", ""),
+        ("Fjordal Kettle for Home and Camping, with a Removable Filter and a Lid, Steel, 1.7 L, A Title of More than a Hundred "
+         "and Twenty", "Fjordal", "Kettle for Home and Camping, with a Removable Filter and a Lid, Steel, 1.7 L"),
+    ],
+)  # fmt: skip
+def test_a_thing_may_be_called_by_its_title_without_brand_and_article_number(
+    title: str, brand: str, called: str
+) -> None:
+    facts = ItemFacts.of("k", title, (), {"type": "product", "brand": brand})
+    assert unbranded(facts) == called
+    if called:
+        assert DESCRIPTION.check(f"{called}, from {brand}.", facts) == []
+        assert DESCRIPTION.check(f"{called}, from Acme.", facts)
+        assert DESCRIPTION.check(f"{called.replace(',', ' Deluxe,', 1)} Deluxe, from {brand}.", facts)
+    film = ItemFacts.of("f", title, ("Drama",), {"type": "film", "brand": brand})
+    assert unbranded(film) == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "They also come in red and green.",
+        "is a privately held company in Norway.",
+        "Fjordal is a company with a long history in kettles.",
+        "The kettle fits shelves of 12 in.",
+        "The kettle has two marks (1 l and 1.7 l.",
+        "Keep the kettle in a dry place.",
+        "For the kitchen and the office.",
+        "A cartridge is a unit of its own.",
+        "No kettle is like another one in the kitchen.",
+    ],
+)
+def test_what_does_not_stand_alone_or_is_not_about_the_item_is_not_quoted(said: str) -> None:
+    assert sentence(kettle(said), Style(), DESCRIPTION.check) == ""
+    assert sentence(kettle(f"{said} {SAID}"), Style(), DESCRIPTION.check) == SAID
+
+
+def test_a_sentence_with_a_word_of_the_title_goes_before_one_without() -> None:
+    assert sentence(kettle(f"It has a lid of glass. {SAID}"), Style(), DESCRIPTION.check) == SAID
+    assert sentence(kettle("It has a lid of glass."), Style(), DESCRIPTION.check) == "It has a lid of glass."
+
+
+def test_a_whole_sentence_of_the_description_needs_no_other_verb_and_half_of_one_does() -> None:
+    facts = kettle("Kettles boil water that has been filtered. Lids are made of glass.")
+    name = "Kettle 1.7 L (Pack of 2) [77042] a+b*?, from Fjordal."
+    assert DESCRIPTION.check(f"{name} Lids are made of glass.", facts) == []
+    assert DESCRIPTION.check(f"{name} Kettles boil water.", facts)
+    assert DESCRIPTION.check(f"{name} Lids are made.", facts)
+    assert DESCRIPTION.check("From Fjordal, Kettle 1.7 L (Pack of 2) [77042] a+b*?.", facts)
+
+
+def test_a_brand_is_said_without_its_legal_form_and_none_is_no_brand() -> None:
+    facts = kettle(brand="Fjordal USA, Inc.")
+    assert DESCRIPTION.prompt(facts, Style()).messages[-1].content.endswith(f"by Fjordal USA | {SAID}")
+    assert DESCRIPTION.check("Kettle 1.7 L (Pack of 2) [77042] a+b*?, from Fjordal USA.", facts) == []
+    assert DESCRIPTION.writable(kettle(brand="Unknown"), Style())
+
+
+def test_a_shops_title_is_held_to_a_pattern_with_categories_too_and_a_works_name_is_not() -> None:
+    for item in SHOP:
+        pattern = DESCRIPTION.prompt(item, Style()).pattern
+        assert re.fullmatch(pattern, re.sub(r"\\(.)", r"\1", pattern[1:-1].split("|")[0]))
+        for locale in ("en", "de"):
+            for text in DESCRIPTION.prompt(item, Style(locale)).pattern[1:-1].split("|"):
+                assert DESCRIPTION.check(re.sub(r"\\(.)", r"\1", text), item, Style(locale)) == []
+    assert {DESCRIPTION.prompt(item, Style()).pattern for item in TRIED} == {""}

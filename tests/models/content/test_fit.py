@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,11 +10,12 @@ import pytest
 
 from core.errors import TextModelUnavailable
 from models.content import CONTENT_KINDS
+from models.content.because import BecauseFacts
 from models.content.description import DESCRIPTION
-from models.content.fit import Fits, measure
-from models.content.kind import Style
-from models.content.label import LABEL, PROBES
-from models.content.prompting import TRIED
+from models.content.fit import Fits, measure, of_shop
+from models.content.kind import ItemsFacts, Style
+from models.content.label import LABEL, PROBES, TextFacts
+from models.content.prompting import SHOP, TRIED
 from models.content.writer import write
 from models.text.generator import Generation, Limits, Prompt
 
@@ -103,3 +107,47 @@ def test_every_kind_can_be_tried_and_its_own_template_would_pass(name: str, loca
             assert [message.role for message in prompt.messages][:1] == ["system"]
             assert prompt == kind.prompt(probe.facts, style)
     assert len(kind.prompt_hash) == 64
+
+
+def test_what_several_processes_measured_at_once_is_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "fits.json"
+    first, second = Fits(path), Fits(path)  # each read the file before the other had written
+    first.refusal(DESCRIPTION, Knows(8, "one@1"), Style())
+    second.refusal(DESCRIPTION, Knows(0, "two@1"), Style())
+    assert {fit.model for fit in Fits(path).known} == {"one@1", "two@1"}
+    assert {fit.model for fit in second.known} == {"one@1", "two@1"}, "nor is measured again what another one measured"
+    script = (
+        "import sys; from pathlib import Path; from models.content.fit import Fit, Fits\n"
+        "for n in range(20):\n"
+        "    fits = Fits(Path(sys.argv[1])); fits._keep(Fit(f'{sys.argv[2]}@{n}', 'd', 'en', 'p', 1, 1, 1, False)); fits._save()"
+    )
+    ours = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    running = [subprocess.Popen([sys.executable, "-c", script, str(path), name], env=ours) for name in "ab"]
+    assert [one.wait(60) for one in running] == [0, 0]
+    assert len(Fits(path).known) == 42
+    assert [one.name for one in tmp_path.iterdir() if one.name not in ("fits.json", "fits.json.lock")] == []
+
+
+def test_a_shops_titles_are_a_trial_of_their_own() -> None:
+    model = Knows(8)  # short names right, a shop's wrong
+    work, thing = TRIED[0], SHOP[0]
+    assert [of_shop(one) for one in (*TRIED, *SHOP)] == [False] * len(TRIED) + [True] * len(SHOP)
+    written = write(DESCRIPTION, [work, thing, work], model, fits=Fits())
+    assert [one.origin for one in written] == ["model", "template", "model"]
+    assert "0 of 8" in written[1].note
+    assert "a shop's titles" in written[1].note
+    # Tried before the first text about such a thing, and not where there is none.
+    plain = Knows(8, "plain@1")
+    write(DESCRIPTION, [work], plain, fits=Fits())
+    assert plain.prompts == len(TRIED) + 1
+    assert of_shop(BecauseFacts(work, ((thing, "view"),)))
+    assert of_shop(ItemsFacts((work, thing)))
+    assert not of_shop(TextFacts("A Northline Heavy Duty Stapler, 40-Sheet Capacity, Black (NL-4401)"))
+
+
+@pytest.mark.parametrize("name", sorted(set(CONTENT_KINDS) - {"label"}))
+def test_every_kind_about_items_is_tried_on_a_shops_titles(name: str) -> None:
+    probes = CONTENT_KINDS[name].probes(Style())
+    writable = [probe for probe in probes if probe.shop and CONTENT_KINDS[name].writable(probe.facts, Style()) is None]
+    assert len(writable) >= 6
+    assert all(of_shop(probe.facts) == probe.shop for probe in probes)

@@ -12,13 +12,11 @@ import pytest
 from models.content import CONTENT_KINDS
 from models.content.answer import QuestionFacts
 from models.content.because import BecauseFacts
-from models.content.kind import ItemFacts, Style
+from models.content.kind import ItemFacts, ItemsFacts, Style
 from models.content.label import TextFacts
 from models.content.moderation import FLAGS
 from models.content.review_summary import ReviewFacts
 from models.content.sentiment import Sentiment
-from models.content.slate import SlateFacts
-from models.content.theme import GroupFacts
 from models.content.titles import folded
 from models.content.translation import TranslationFacts
 from models.content.words import INSTRUCTION, LINK, MARKUP
@@ -55,9 +53,9 @@ def hostile_facts(hostile: str) -> Iterator[tuple[str, Any, list[ItemFacts]]]:
         items = [item, CLEAN]
         yield "description", item, items
         yield "headline", item, items
-        yield "email_subject", SlateFacts((item, CLEAN)), items
-        yield "push_text", SlateFacts((item, CLEAN)), items
-        yield "theme", GroupFacts((item, CLEAN)), items
+        yield "email_subject", ItemsFacts((item, CLEAN)), items
+        yield "push_text", ItemsFacts((item, CLEAN)), items
+        yield "theme", ItemsFacts((item, CLEAN)), items
         yield "because", BecauseFacts(item, ((CLEAN, "view"), (item, hostile)), hostile), items
         yield "because", BecauseFacts(CLEAN, ((item, "view"),), "content"), items
         yield (

@@ -7,16 +7,16 @@ import pytest
 from models.content import CONTENT_KINDS, ITEM_KINDS
 from models.content.because import BECAUSE, BecauseFacts
 from models.content.headline import HEADLINE
-from models.content.kind import PLAIN, ItemFacts, Style
-from models.content.slate import EMAIL_SUBJECT, PUSH_TEXT, SlateFacts
-from models.content.theme import THEME, GroupFacts
+from models.content.kind import PLAIN, ItemFacts, ItemsFacts, Style
+from models.content.slate import EMAIL_SUBJECT, PUSH_TEXT
+from models.content.theme import THEME
 
 ALIEN = ItemFacts.of("a", "Alien (1979)", ["Action", "Horror", "Sci-Fi"], {"type": "film"})
 HEAT = ItemFacts.of("h", "Heat (1995)", ["Action", "Crime", "Thriller"], {"type": "film"})
 SEVEN = ItemFacts.of("s", "Seven (1995)", ["Crime", "Thriller"], {"type": "film"})
 PAN = ItemFacts.of("p", "Copper Pan", ["Pans"], {"type": "product", "brand": "Acme", "price": "49,90 €"})
 POT = ItemFacts.of("t", "Copper Pot", ["Pots"], {"type": "product", "brand": "Acme"})
-FILMS = SlateFacts((ALIEN, HEAT))
+FILMS = ItemsFacts((ALIEN, HEAT))
 GERMAN = Style("de")
 
 
@@ -70,9 +70,9 @@ def test_a_headline_is_refused_with_the_reason(text: str, rule: str) -> None:
 def test_a_slate_is_named_in_a_subject_as_far_as_it_fits() -> None:
     assert EMAIL_SUBJECT.fallback(FILMS) == "For you: Alien and Heat"
     assert EMAIL_SUBJECT.fallback(FILMS, GERMAN) == "Für Sie: Alien und Heat"
-    many = SlateFacts(tuple(ItemFacts.of(str(n), f"A Rather Long Title Number {chr(65 + n)}") for n in range(6)))
+    many = ItemsFacts(tuple(ItemFacts.of(str(n), f"A Rather Long Title Number {chr(65 + n)}") for n in range(6)))
     assert EMAIL_SUBJECT.fallback(many) == "For you: A Rather Long Title Number A and more"
-    assert EMAIL_SUBJECT.fallback(SlateFacts(())) == "Picked for you"
+    assert EMAIL_SUBJECT.fallback(ItemsFacts(())) == "Picked for you"
     assert PUSH_TEXT.fallback(FILMS, GERMAN) == "Für Sie: Alien (1979), Action, Horror und Science-Fiction"
 
 
@@ -103,15 +103,15 @@ def test_a_subject_may_say_what_is_true_of_its_items(text: str) -> None:
 
 
 def test_a_theme_is_what_all_items_share() -> None:
-    crime, acme = GroupFacts((HEAT, SEVEN)), GroupFacts((PAN, POT))
+    crime, acme = ItemsFacts((HEAT, SEVEN)), ItemsFacts((PAN, POT))
     assert THEME.fallback(crime) == "Crime and thriller films from 1995"
     assert THEME.fallback(crime, GERMAN) == "Krimi und Thriller aus dem Jahr 1995"
-    assert THEME.fallback(GroupFacts((ALIEN, HEAT))) == "Action films"
+    assert THEME.fallback(ItemsFacts((ALIEN, HEAT))) == "Action films"
     assert THEME.fallback(acme) == "Products by Acme"
-    assert THEME.fallback(GroupFacts((ALIEN, PAN))) == "A selection"
-    assert THEME.fallback(GroupFacts(())) == "A selection"
-    assert rules("theme", "Horror films", GroupFacts((ALIEN, HEAT))) == {"attribution"}
-    assert rules("theme", "Films of the 1990s", GroupFacts((ALIEN, HEAT))) == {"attribution"}
+    assert THEME.fallback(ItemsFacts((ALIEN, PAN))) == "A selection"
+    assert THEME.fallback(ItemsFacts(())) == "A selection"
+    assert rules("theme", "Horror films", ItemsFacts((ALIEN, HEAT))) == {"attribution"}
+    assert rules("theme", "Films of the 1990s", ItemsFacts((ALIEN, HEAT))) == {"attribution"}
     assert rules("theme", "Films of the 1990s", crime) == set()
     assert "superlative" in rules("theme", "The best crime films", crime)
 

@@ -6,10 +6,12 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.errors import ConfigurationError, TextModelUnavailable
+from models.text.decoding import Decoder
 from models.text.generator import Limits, Message, Prompt
 from models.text.local import _TORCH, LocalGenerator
 
@@ -99,6 +101,27 @@ def test_a_pattern_holds_even_a_model_that_writes_nonsense(generator: LocalGener
         assert one.tokens == len(one.text.encode())  # a model over bytes
     assert written[len(held) :] == generator.generate(free, limits, seed=2)
     assert written[: len(held)] == [generator.generate([one], limits, seed=2)[0] for one in held]
+
+
+def test_what_a_pattern_forces_to_its_end_is_not_read(
+    generator: LocalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    forward = Decoder._forward
+
+    def counted(self: Decoder, memory: Any, first: int, tokens: Any, *places: Any) -> Any:
+        read.append(max(map(len, tokens)))
+        return forward(self, memory, first, tokens, *places)
+
+    ends = " and nothing else that could be chosen"
+    generator.generate([prompt("a")], LIMITS, seed=1)  # the examples are read and kept
+    monkeypatch.setattr(Decoder, "_forward", counted)
+    [one] = generator.generate([prompt("a", f"(red|blue){ends}")], Limits(max_tokens=80), seed=1)
+    assert one.text in (f"red{ends}", f"blue{ends}")
+    assert (one.tokens, one.finish_reason) == (len(one.text), "stop")
+    assert len(read) == 1  # the prompt; the first letter decides the rest
+    [cut] = generator.generate([prompt("a", f"(red|blue){ends}")], Limits(max_tokens=20), seed=1)
+    assert (cut.text, cut.finish_reason) == (one.text[:20], "length")
 
 
 def test_a_pattern_ends_at_the_most_tokens_and_a_broken_one_is_said(generator: LocalGenerator) -> None:
