@@ -17,7 +17,7 @@ MAX_BYTES = 65_536
 
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[^\\x00]+$")]
 Word = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00]+$")]
-Why = Literal["missing", "changed", "model", "asked"]
+Why = Literal["missing", "changed", "prompt", "model", "asked"]
 
 
 class TextKey(NamedTuple):
@@ -31,7 +31,8 @@ class TextKey(NamedTuple):
 class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     """See to it that a text is what its item now says. Doing so twice is the same as once.
 
-    `why`: there is none ("missing"), its item "changed", it is the template's and there is a "model" to ask, or someone "asked".
+    `why`: there is none ("missing"), its item "changed", it came from another "prompt" or style, another "model" than its author
+    (the template, or an older one) is to be asked, or someone "asked".
     `facts_at` is the item's change that it was requested for; of two requests the one with the higher `priority` goes first.
     """
 

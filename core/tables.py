@@ -194,11 +194,14 @@ contents = Table(
     Column("style", Text, nullable=False, server_default=""),
     Column("input_hash", Text, nullable=False, server_default=""),
     Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("about", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("txn", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash"),
     CheckConstraint("status IN ('draft', 'verified', 'rejected', 'approved', 'edited')", name="status"),
     CheckConstraint("origin IN ('model', 'template', 'person')", name="origin"),
     Index("contents_written_at_ix", "written_at"),
     Index("contents_status_written_at_ix", "status", "written_at"),
+    Index("contents_because_ix", "txn", postgresql_where=text("kind = 'because'")),
 )
 
 # What a text was and became, when and by whom: a worker ("headwater ..."), or the name of a person's key. Only ever added to.
@@ -245,7 +248,7 @@ content_requests = Table(
     Column("published_to", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("item_id", "kind", "locale"),
-    CheckConstraint("why IN ('missing', 'changed', 'model', 'asked')", name="why"),
+    CheckConstraint("why IN ('missing', 'changed', 'prompt', 'model', 'asked')", name="why"),
     CheckConstraint("state IN ('waiting', 'published', 'dead')", name="state"),
     Index("content_requests_state_priority_ix", "state", "priority"),
 )

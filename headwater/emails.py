@@ -21,8 +21,8 @@ from core.store import Store
 from core.store.history import NEVER_READ
 from jobs.context import JobContext
 from models.content.fit import Fits
-from models.content.kind import ContentKind, ItemFacts, Style, house_style
-from models.content.slate import EMAIL_SUBJECT, PUSH_TEXT, SlateFacts
+from models.content.kind import ContentKind, ItemFacts, ItemsFacts, Style, house_style
+from models.content.slate import EMAIL_SUBJECT, PUSH_TEXT
 from models.content.writer import TEMPLATE, facts_of, write
 from models.text.generator import TextGenerator
 from serving.histories import Past
@@ -166,7 +166,12 @@ class Emails:
     def open(self) -> None:
         """Read the catalogue and the live models. Raises DatabaseUnavailable."""
         self.erased.refresh()
-        for part in (self._service.catalogue, self._service.models, self._service.newcomers):
+        for part in (
+            self._service.catalogue,
+            self._service.models,
+            self._service.newcomers,
+            self._service.explain_texts,
+        ):
             part.refresh()
         self._service.catalogue.refresh_counts()
 
@@ -202,7 +207,7 @@ class Emails:
             for user in users
         ]  # fmt: skip
         answers = [answer for answer in answers if answer.items]
-        slates = [SlateFacts(tuple(self._facts(one.item) for one in answer.items)) for answer in answers]
+        slates = [ItemsFacts(tuple(self._facts(one.item) for one in answer.items)) for answer in answers]
         subjects, pushes = (self._lines(kind, slates) for kind in (EMAIL_SUBJECT, PUSH_TEXT))
         return [self._email(*made) for made in zip(answers, subjects, pushes, strict=True)]
 
@@ -219,7 +224,7 @@ class Emails:
             {"subject": subject.model, "push": push.model},
         )  # fmt: skip
 
-    def _lines(self, kind: ContentKind[SlateFacts], slates: Sequence[SlateFacts]) -> list[_Line]:
+    def _lines(self, kind: ContentKind[ItemsFacts], slates: Sequence[ItemsFacts]) -> list[_Line]:
         """A line for each slate. Slates of the same items share one: nothing of a user is in it."""
         keys = [(kind.name, *(one.item for one in slate.items)) for slate in slates]
         new = {key: slate for key, slate in zip(keys, slates, strict=True) if key not in self._texts}
@@ -229,7 +234,7 @@ class Emails:
             self._keep(key, line)
         return lines
 
-    def _written(self, kind: ContentKind[SlateFacts], slates: Sequence[SlateFacts]) -> list[_Line]:
+    def _written(self, kind: ContentKind[ItemsFacts], slates: Sequence[ItemsFacts]) -> list[_Line]:
         if self._generator is None:  # a template passes its own check
             return [_Line(kind.fallback(slate, self._style), TEMPLATE) for slate in slates]
         written = write(kind, slates, self._generator, self._style, fits=self._fits)

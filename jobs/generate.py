@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from core.errors import NotFound
@@ -14,13 +15,23 @@ from core.store.content_requests import Refusal, Settlement, Tried, Wanted
 from core.store.contents import WRITABLE, Content
 from jobs.context import JobContext
 from jobs.text_model import TextModel
-from models.content import ITEM_KINDS
+from models.content.about import NEEDED, OF_ITEM, FromStore, facts_about
 from models.content.fit import Fits
-from models.content.kind import ContentKind, ItemFacts, Style, facts_hash
+from models.content.kind import Facts, Style, facts_hash
 from models.content.prompting import prompt_hash
-from models.content.writer import as_content, facts_of, write
+from models.content.writer import as_content, write
 
 LOOK_S = 5.0  # how often the budget is looked at while it is spent
+
+
+@dataclass(frozen=True)
+class _Wanting:
+    """A text to write: what it may state, and what is stored and still true, if anything."""
+
+    key: TextKey
+    item: Item
+    facts: Facts
+    true: Content | None
 
 
 class TextWriter:
@@ -47,15 +58,17 @@ class TextWriter:
         kind: str | None = None,
         locale: str | None = None,
         only_stale: bool = False,
+        rest_s: float = 0.0,
     ) -> Wanted:
-        """What to look for: `texts` that every item is to have, and of those there are (of `kind`, in `locale`) the outdated
-        ones and, unless `only_stale`, those that the template wrote and the model was not asked for.
+        """What to look for: `texts` that every item is to have, and of those there are (of `kind`, in `locale`) the stale ones
+        (another state of the item, prompt, style or model than now) and, unless `only_stale`, those that the template wrote and
+        the model was not asked for. See Wanted for `rest_s`.
         """
         prompts = {
-            one.name: prompt_hash(one, self.style(locale or self._context.settings.content_locale))
-            for one in ITEM_KINDS.values() if kind in (None, one.name)
+            name: prompt_hash(one, self.style(locale or self._context.settings.content_locale))
+            for name, one in OF_ITEM.items() if kind in (None, name)
         }  # fmt: skip
-        return Wanted(texts, prompts, self.model.name if self.model and not only_stale else "", locale)
+        return Wanted(texts, prompts, self.model.name if self.model else "", locale, not only_stale, rest_s, NEEDED)
 
     def pause_s(self) -> float:
         """How long no text may be written because the hour's tokens are spent (templates cost none); 0: go on."""
@@ -70,31 +83,40 @@ class TextWriter:
         store = self._context.store
         items = {one.item: one for one in store.catalogue.items(list({one.item for one in requests}))}
         stored, tried = store.content_requests.known([one.key for one in requests])
-        done, refused, true, wanting = [], [], [], []
+        done, refused, true, wanting = [], [], [], list[_Wanting]()
         for key in sorted((one.key for one in requests), key=lambda key: (key.kind, key.locale)):
             item, text = items.get(key.item), stored.get(key)
-            if key.kind not in ITEM_KINDS:
+            if key.kind not in OF_ITEM:
                 refused.append(Refusal(key, "unknown_kind", f"no kind of text about an item is called {key.kind!r}"))
             elif item is None:
                 refused.append(Refusal(key, "unknown_item", "no event has told of an item of that id"))
             elif item.removed or item.hidden or (text is not None and text.status not in WRITABLE):
                 done.append(key)  # nothing to write, or a person has written it
-            elif text is not None and self._fresh(text, item, tried.get(key)):
-                done.append(key)
-                true.append((key, item.changed_at))
             else:
-                wanting.append((key, item))
+                try:
+                    facts = facts_about(key.kind, item, key.locale, FromStore(store))
+                except NotFound as error:
+                    refused.append(Refusal(key, "nothing_to_say", str(error)))
+                    continue
+                holds = text is not None and text.facts_hash == facts_hash(facts)
+                if text is not None and holds and self._fresh(text, tried.get(key)):
+                    done.append(key)
+                    true.append((key, item.changed_at))
+                else:
+                    wanting.append(_Wanting(key, item, facts, text if holds else None))
         settlement = Settlement(done=done, refused=refused, true=true)
-        for (kind, locale), group in groupby(wanting, key=lambda one: (one[0].kind, one[0].locale)):
-            settlement += self._write(ITEM_KINDS[kind], locale, [item for _, item in group])
+        for (kind, locale), group in groupby(wanting, key=lambda one: (one.key.kind, one.key.locale)):
+            settlement += self._write(kind, locale, list(group))
         return settlement
 
-    def _write(self, kind: ContentKind[ItemFacts], locale: str, items: Sequence[Item]) -> Settlement:
-        texts = write(kind, [facts_of(item) for item in items], self.model, self.style(locale), fits=self._fits)
+    def _write(self, kind: str, locale: str, wanting: Sequence[_Wanting]) -> Settlement:
+        texts = write(OF_ITEM[kind], [one.facts for one in wanting], self.model, self.style(locale), fits=self._fits)
         # What the template wrote because the model was away is still the model's to write.
         away = self.model is not None and self.model.away is not None
-        keys = [TextKey(item.item, kind.name, locale) for item in items]
+        keys = [one.key for one in wanting]
         later = [key for key, text in zip(keys, texts, strict=True) if away and text.origin == "template"]
+        # A model's text that is true, of an older prompt maybe, is better than a template until the model is back.
+        kept = {one.key for one in wanting if one.true is not None and one.true.origin == "model"}.intersection(later)
         name = self.model.name if self.model is not None else ""
         tries = [
             Tried(key, text.facts_hash, text.prompt_hash, name)
@@ -102,25 +124,22 @@ class TextWriter:
         ]  # fmt: skip
         return Settlement(
             done=[key for key in keys if key not in later], later=later, tries=tries,
-            texts=[as_content(text, item, locale) for text, item in zip(texts, items, strict=True)],
+            texts=[
+                replace(as_content(text, one.item, locale), kind=kind)
+                for text, one in zip(texts, wanting, strict=True) if one.key not in kept
+            ],
             tokens=self.model.take_tokens() if self.model is not None else 0,
         )  # fmt: skip
 
-    def _fresh(self, text: Content, item: Item, tried: Tried | None) -> bool:
-        """Whether a text says what its item says, by who would write it now; a template's, where the model was asked in vain."""
-        kind, facts = ITEM_KINDS[text.kind], facts_hash(facts_of(item))
-        prompt = prompt_hash(kind, self.style(text.locale))
-        if (text.facts_hash, text.prompt_hash) != (facts, prompt):
+    def _fresh(self, text: Content, tried: Tried | None) -> bool:
+        """Whether a true text is from today's prompt, and by who would write it now (or that model was asked in vain)."""
+        prompt = prompt_hash(OF_ITEM[text.kind], self.style(text.locale))
+        if text.prompt_hash != prompt:
             return False
-        if self.model is None:
+        if self.model is None or (text.origin == "model" and self.model.name in ("", text.model)):
             return True
-        if text.origin == "model":
-            return not self.model.name or text.model == self.model.name
-        return tried is not None and (tried.facts_hash, tried.prompt_hash, tried.model) == (
-            facts,
-            prompt,
-            self.model.name,
-        )
+        asked = (text.facts_hash, prompt, self.model.name)
+        return tried is not None and (tried.facts_hash, tried.prompt_hash, tried.model) == asked
 
 
 def generate(
@@ -133,8 +152,8 @@ def generate(
     "unchanged". Killed and run again it goes on where it was: what is settled is not wanted any more. Waits while the budget
     of tokens is spent. Raises NotFound for an unknown kind.
     """
-    if kind_name not in ITEM_KINDS:
-        raise NotFound(f"there is no kind {kind_name!r} of texts about one item; choose from {', '.join(ITEM_KINDS)}")
+    if kind_name not in OF_ITEM:
+        raise NotFound(f"there is no kind {kind_name!r} of texts about one item; choose from {', '.join(OF_ITEM)}")
     writer, requests = TextWriter(context, model, fits), context.store.content_requests
     locale = locale or context.settings.content_locale
     texts = [] if only_stale else [(kind_name, locale)]

@@ -12,12 +12,14 @@ from core.requests import TextRequest, encode_request
 from core.store.content_requests import Settlement
 from jobs.context import JobContext
 from jobs.generate import TextWriter
-from models.content import ITEM_KINDS
+from models.content.about import OF_ITEM
 
 LOOK_S = 1.0  # between looks for what has changed
-TAKEN = 4096  # requests recorded by one look, at most
-SHARE = 0.1  # of the time at most is spent looking, while there is something to write
+TAKEN = 4096  # requests recorded by one look at what changed, at most
+SWEPT = 50_000  # ... by one look at the whole catalogue, which takes seconds for a million items
+SHARE = 0.1  # of the time at most is spent on either of them, while there is something to write
 FAILED_REST_S = 30.0
+TURN_S = 600.0  # a text that is true is left as it is for so long, whatever has become of prompt, style and model
 SWEEP_S = 300.0  # between looks at the whole catalogue, when nothing is known to be left
 COUNT_S = 5.0  # between counts for the metrics
 
@@ -33,11 +35,11 @@ class RequestWorker:
         self._left = False  # whether more was found then than was taken
         self._model = ""  # whose texts were wanted at the last look
         self._looked_at = self._swept_at = self._counted_at = -SWEEP_S
-        self._rest_s = 0.0
-        unknown = {kind for kind, _ in context.settings.wanted_texts} - ITEM_KINDS.keys()
+        self._rest_s = self._sweep_rest_s = 0.0
+        unknown = {kind for kind, _ in context.settings.wanted_texts} - OF_ITEM.keys()
         if unknown:
             raise ConfigurationError(
-                f"HEADWATER_CONTENT_KINDS: {', '.join(sorted(unknown))}: choose from {', '.join(ITEM_KINDS)}, or off"
+                f"HEADWATER_CONTENT_KINDS: {', '.join(sorted(unknown))}: choose from {', '.join(OF_ITEM)}, or off"
             )
 
     def write(self, requests: Sequence[TextRequest]) -> Settlement:
@@ -53,8 +55,10 @@ class RequestWorker:
         idle_s = time.monotonic() - self._looked_at
         if idle_s > LOOK_S:
             states = self._requests.counts().states
-            if idle_s > self._rest_s or (self._left and states["waiting"] + states["published"] == 0):
-                self._look(states)
+            if self._sweep_due(states):
+                self._look(sweep=True)
+            elif idle_s > self._rest_s:
+                self._look(sweep=False)
         self._requests.publish(self._context.settings.content_requests_ahead, topic_id, self._publish)
         if time.monotonic() - self._counted_at > COUNT_S:
             self._count()
@@ -64,23 +68,36 @@ class RequestWorker:
         if self._bus is not None:
             self._bus.close()
 
-    def _look(self, states: dict[str, int]) -> None:
-        """Request what changed since the last look; of the whole catalogue where more is left than is taken at once."""
+    def _sweep_due(self, states: dict[str, int]) -> bool:
+        """Whether to look at the whole catalogue: more was left than was taken, there is another model, or it is time to."""
+        idle_s = time.monotonic() - self._swept_at
+        if self._left and states["waiting"] + states["published"] == 0:
+            return True
+        dry = self._left and states["waiting"] < TAKEN // 2
+        return idle_s > self._sweep_rest_s and (dry or self._name() != self._model or idle_s > SWEEP_S)
+
+    def _name(self) -> str:
+        return self._writer.model.name if self._writer.model is not None else ""
+
+    def _look(self, *, sweep: bool) -> None:
+        """Request what changed since the last look, or of the whole catalogue."""
         began = self._looked_at = time.monotonic()
         self._rest_s = FAILED_REST_S  # where looking fails, or takes too long for Postgres, writing goes on meanwhile
-        model = self._writer.model.name if self._writer.model is not None else ""
-        dry = states["waiting"] < TAKEN // 2
-        sweep = (self._left and dry) or model != self._model or began - self._swept_at > SWEEP_S
-        horizon = self._context.store.events.horizon()
-        wanted = self._writer.wanted(self._context.settings.wanted_texts)
-        found = self._requests.wanting(wanted, TAKEN, since_txn=0 if sweep else self._seen_txn)
-        if found:
-            self._requests.request(found)
         if sweep:
-            self._swept_at, self._left = began, False
-        self._left = self._left or len(found) == TAKEN
-        self._looked_at, self._model, self._seen_txn = time.monotonic(), model, horizon
-        self._rest_s = (self._looked_at - began) / SHARE
+            self._swept_at, self._sweep_rest_s = began, FAILED_REST_S
+        horizon = self._context.store.events.horizon()
+        wanted = self._writer.wanted(self._context.settings.wanted_texts, rest_s=TURN_S)
+        most = SWEPT if sweep else TAKEN
+        found = self._requests.wanting(wanted, most, since_txn=0 if sweep else self._seen_txn)
+        for start in range(0, len(found), TAKEN):
+            self._requests.request(found[start : start + TAKEN])
+        self._left = (self._left and not sweep) or len(found) == most
+        self._looked_at = time.monotonic()
+        self._seen_txn, rest_s = horizon, (self._looked_at - began) / SHARE
+        if sweep:
+            self._swept_at, self._model, self._sweep_rest_s, self._rest_s = self._looked_at, self._name(), rest_s, 0.0
+        else:
+            self._rest_s = rest_s
 
     def _publish(self, requests: Sequence[TextRequest]) -> None:
         if self._bus is None:

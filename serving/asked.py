@@ -10,11 +10,9 @@ from core.settings import Settings
 from models.content import CONTENT_KINDS
 from models.content.answer import QuestionFacts
 from models.content.because import BecauseFacts
-from models.content.kind import ContentKind, Facts, ItemFacts, Style, house_style
+from models.content.kind import ContentKind, Facts, ItemFacts, ItemsFacts, Style, house_style
 from models.content.label import TextFacts
 from models.content.review_summary import ReviewFacts
-from models.content.slate import SlateFacts
-from models.content.theme import GroupFacts
 from models.content.translation import TranslationFacts
 from serving.text_shapes import ContentRequest
 
@@ -76,7 +74,7 @@ def _facts(kind: str, asked: ContentRequest, style: Style, item_of: ItemOf) -> F
         return TextFacts(str(asked.text), locale)
     if kind in ("email_subject", "push_text", "theme"):
         items = tuple(item_of(item) for item in asked.items or ())
-        return (GroupFacts if kind == "theme" else SlateFacts)(items, items[0].locale)
+        return ItemsFacts(items, items[0].locale)
     about = item_of(str(asked.item))
     if kind == "because":
         history = tuple((item_of(one.item), one.kind) for one in asked.history or ())

@@ -21,10 +21,10 @@ from core.store.reviews import Action, Decision
 from models.content import CONTENT_KINDS
 from models.content.difference import marked, words_changed
 from models.content.kind import Violation
-from models.content.review import Given, decide, violations
+from models.content.review import Given, decide, violations_now
 from serving.access import KEY_STATE
 from serving.page import page, text_address
-from serving.review_shapes import Listing, ReviewAnswer
+from serving.review_shapes import Listing
 from serving.routes.parameters import CONTENT_WRITE, NO_NUL, Serving, Who
 from serving.routes.reviews import place_of, review_of, texts_of
 from serving.service import Service, run
@@ -144,7 +144,7 @@ def _text(
 ) -> Response[str]:  # fmt: skip
     review = review_of(service, *key)
     draft = form.text if form is not None and form.action in ("edit", "check") else None
-    found = _found_in(service, review, draft) if draft else []
+    found = violations_now(service.store, draft, key) if draft else []
     changes = service.store.reviews.history(*key, limit=SHOWN_CHANGES)
     return page(
         "text.html", status=trouble.http_status if trouble else 200, title=review.facts.get("title") or review.item,
@@ -155,12 +155,6 @@ def _text(
         changes=[(one, words_changed(one.text_before or "", one.text)) for one in changes],
         more=len(changes) == SHOWN_CHANGES, keyless=not service.access.required, max_text=MAX_TEXT, max_reason=MAX_REASON,
     )  # fmt: skip
-
-
-def _found_in(service: Service, review: ReviewAnswer, draft: str) -> list[Violation]:
-    """What the checker finds in an edit."""
-    item = service.store.catalogue.item(review.item)
-    return [] if item is None else violations(draft, review.kind, review.locale, item)
 
 
 def _within(text: str, found: list[Violation]) -> list[Violation]:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from core.store.reviews import Change
 from serving.shapes import Kind
+from serving.text_shapes import EventOf
 
 Listing = Literal["draft", "verified", "rejected", "approved", "edited", "stale"]
 Said = Annotated[str, Meta(max_length=1_000, pattern="^[^\\x00]*$")]
@@ -26,12 +28,11 @@ class ViolationAnswer(msgspec.Struct, frozen=True):
     rule: str
 
 
-class ListedText(msgspec.Struct, frozen=True):
+class TextState(msgspec.Struct, frozen=True, kw_only=True):
     """A stored text. `status` is "stale" for one that was good until its item changed. `input_hash` is "" for a text that is
     about its item alone."""
 
     item: str
-    title: str
     kind: str
     locale: str
     input_hash: str
@@ -40,6 +41,12 @@ class ListedText(msgspec.Struct, frozen=True):
     text: str
     origin: str
     model: str
+
+
+class ListedText(TextState, frozen=True, kw_only=True):
+    """A stored text in a list, with its item's title."""
+
+    title: str
     written_at: datetime
 
 
@@ -50,20 +57,13 @@ class TextList(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class ReviewAnswer(msgspec.Struct, frozen=True):
+class ReviewAnswer(TextState, frozen=True, kw_only=True):
     """A text as a reviewer needs it: what is stored, how it stands against the facts of now, and what the template would say.
-    `checked`: false where the checker cannot know, since the text is about more than its item. `refused`: a machine's tries
-    that the checker refused on the way. Decide on this `version`."""
+    `checked`: false where the checker cannot know what else the text is about. `about`: what it is about beside its item, by ids.
+    `refused`: a machine's tries that the checker refused on the way. Decide on this `version`; where it is 0, nothing is stored
+    and an edit is the first text."""
 
-    item: str
-    kind: str
-    locale: str
-    input_hash: str
-    version: int
-    status: str
-    text: str
-    origin: str
-    model: str
+    about: dict[str, str]
     violations: list[ViolationAnswer]
     checked: bool
     facts: dict[str, Any]
@@ -71,28 +71,10 @@ class ReviewAnswer(msgspec.Struct, frozen=True):
     refused: list[dict[str, Any]]
 
 
-class ChangeAnswer(msgspec.Struct, frozen=True):
-    """One change of a text: by whom and when, what it was (null: there was none) and became. `action`: write (a machine),
-    approve, edit, reject. `overruled`: what the checker held against a text that a person published nonetheless."""
-
-    version: int
-    at: datetime
-    who: str
-    action: str
-    status_before: str | None
-    status: str
-    text_before: str | None
-    text: str
-    origin: str
-    model: str
-    reason: str
-    overruled: list[ViolationAnswer]
-
-
 class ChangeList(msgspec.Struct, frozen=True):
     """Changes of a text, the newest first; `next` is the `before` that continues the list (null: that was all)."""
 
-    changes: list[ChangeAnswer]
+    changes: list[Change]
     next: int | None
 
 
@@ -108,8 +90,11 @@ class ApproveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class EditRequest(ApproveRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Replace the `version` that was seen by a person's own text."""
+    """Replace the `version` that was seen by a person's own text; version 0: none is stored, and this is the first. Of a first
+    text of the kind `because`, `carrier` is the item of the past that it names, and what was done with it."""
 
+    version: Annotated[int, Meta(ge=0, le=2_147_483_647)]
+    carrier: EventOf | None = None
     text: Annotated[str, Meta(min_length=1, max_length=2_000, pattern="^[^\\x00]+$")]
 
 
@@ -123,14 +108,5 @@ class RejectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     input_hash: Input = ""
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(TextState, frozen=True, kw_only=True):
     """The text after the decision, at its new version."""
-
-    item: str
-    kind: str
-    locale: str
-    input_hash: str
-    version: int
-    status: str
-    text: str
-    origin: str

@@ -57,8 +57,11 @@ class ContentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 class WrittenAnswer(ContentAnswer, frozen=True):
     """A text written now. `note` says why the template spoke, where it did; `attempts` counts the model's tries; `stored` is
-    whether `GET /v1/items/{item_id}/content` has it from now on. `item` is empty for a text that is not about one."""
+    whether `GET /v1/items/{item_id}/content` (of `because`: recommendations) has it from now on. `item` is empty for a text that
+    is not about one. `retry_after_s`: the tokens that models may write in this hour are spent, and a model is asked again in so
+    many seconds; 0: they are not."""
 
     note: str = ""
     attempts: int = 0
     stored: bool = False
+    retry_after_s: int = 0

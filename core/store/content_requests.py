@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -38,14 +38,20 @@ class Tried:
 class Wanted:
     """Which texts to look for. `texts` are (kind, language) that every item is to have; without them only texts that there are.
 
-    Of those there are: outdated ones of the kinds `prompts` (kind -> hash of its prompt) in `locale` (None: any), and the
-    template's that `model` was not asked for yet ("": there is none to ask).
+    Of those there are, of the kinds `prompts` (kind -> hash of its prompt) in `locale` (None: any): those whose item changed,
+    those of another prompt, and those of another model than `model` ("": there is none to ask) that it was not asked for yet;
+    `templates_too`: the template's as well. What is but not of the prompt or model rests for `rest_s` after it was written:
+    two workers that are configured differently do not take turns with a text without end. `needs` (kind -> attribute): only
+    items that have a list of that name want a first text of that kind.
     """
 
     texts: Sequence[tuple[str, str]]
     prompts: Mapping[str, str]
     model: str = ""
     locale: str | None = None
+    templates_too: bool = True
+    rest_s: float = 0.0
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,9 @@ class ContentRequestStore:
         given = {
             "kinds": [kind for kind, _ in wanted.texts], "locales": [locale for _, locale in wanted.texts],
             "known": list(wanted.prompts), "prompts": json.dumps(dict(wanted.prompts)), "model": wanted.model,
-            "locale": wanted.locale or "", "writable": list(WRITABLE), "since": since_txn, "limit": limit, "all": requested_too,
+            "needs": [wanted.needs.get(kind, "") for kind, _ in wanted.texts], "templates": wanted.templates_too,
+            "rest_s": wanted.rest_s, "locale": wanted.locale or "", "writable": list(WRITABLE), "since": since_txn,
+            "limit": limit, "all": requested_too,
         }  # fmt: skip
         with self._database.read() as connection:
             return [_request(row) for row in connection.execute(sa.text(WANTING), given)]
@@ -212,6 +220,11 @@ class ContentRequestStore:
         open_since = [oldest for name, _, oldest in rows if name in ("waiting", "published")]
         oldest_s = max(0.0, (now - min(open_since)).total_seconds()) if open_since else 0.0
         return RequestCounts(states, oldest_s, self.spent()[0])
+
+    def spend(self, tokens: int) -> None:
+        """Count tokens that a model wrote outside of any request."""
+        with self._database.begin() as connection:
+            _count(connection, tokens)
 
     def spent(self) -> tuple[int, float]:
         """Tokens that models wrote in this hour, as far as it is settled, and the seconds until the next one begins."""

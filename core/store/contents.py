@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from core.store.catalogue import TXN
 from core.store.database import Database
 from core.tables import content_changes, contents, items
 
 # A person's word (approved, edited) is never overwritten by a machine.
 WRITABLE = ("verified", "rejected", "draft")
 KEY = ("item_id", "kind", "locale", "input_hash")
+THIS_TXN: sa.ColumnElement[int] = sa.literal_column(TXN)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Content:
     """One stored text. `facts_at` is the item's changed_at it was made from; `rejected` the refused tries with reasons.
 
     `input_hash` is '' for a text that is about its item alone, else a hash of what else it is about (a question, reviews).
-    `style` names the style it was asked for in. `version` counts the changes of text and status, from 1; `save` ignores it.
+    `about` names that by ids, where nothing of a person is in them. `style` names the style it was asked for in. `version`
+    counts the changes of text and status, from 1; `save` ignores it.
     """
 
     item: str
@@ -41,6 +44,7 @@ class Content:
     style: str = ""
     input_hash: str = ""
     version: int = 1
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 class ContentStore:
@@ -66,6 +70,13 @@ class ContentStore:
         with self._database.begin() as connection:
             in_order = sorted(texts, key=lambda one: (one.item, one.kind, one.locale, one.input_hash))
             return sum(save_within(connection, text, who) for text in in_order)
+
+    def written_since(self, kind: str, txn: int) -> list[Content]:
+        """Texts of a kind that transactions from `txn` on wrote or decided on, in any status; 0 for all. Remember
+        EventStore.horizon() from BEFORE this read."""
+        query = sa.select(contents).where(contents.c.kind == kind, contents.c.txn >= txn)
+        with self._database.read() as connection:
+            return [content_from_row(row) for row in connection.execute(query)]
 
     def newest(self, limit: int) -> list[Content]:
         """The texts written last, for people to look at."""
@@ -106,16 +117,14 @@ def content_from_row(row: Any) -> Content:
     """A Content from a row of the contents table."""
     return Content(
         row.item_id, row.kind, row.locale, row.text, row.status, row.origin, row.model, row.facts_hash, row.facts_at,
-        row.prompt_hash, row.attempts, row.rejected, row.style, row.input_hash, row.version,
+        row.prompt_hash, row.attempts, row.rejected, row.style, row.input_hash, row.version, row.about,
     )  # fmt: skip
 
 
 def save_within(connection: sa.Connection, text: Content, who: str) -> bool:
     """Whether it was stored. An insert first: two writers of a text that is not there yet cannot both be its first."""
     first = replace(text, version=1)
-    values = asdict(first)
-    values["item_id"] = values.pop("item")
-    if connection.execute(insert(contents).values(values).on_conflict_do_nothing()).rowcount:
+    if first_of(connection, first):
         remember(connection, None, first, who, "write")
         return True
     before = locked(connection, text.item, text.kind, text.locale, text.input_hash)
@@ -124,12 +133,23 @@ def save_within(connection: sa.Connection, text: Content, who: str) -> bool:
     after = replace(text, status="rejected") if text.text and _was_refused(connection, text) else text
     changed = (before.text, before.status) != (after.text, after.status)
     after = replace(after, version=before.version + changed)
-    values |= {"status": after.status, "version": after.version, "written_at": sa.func.now()}
+    values = _values(after) | {"written_at": sa.func.now()}
     update = sa.update(contents).where(*where_is(text.item, text.kind, text.locale, text.input_hash))
     connection.execute(update.values({name: value for name, value in values.items() if name not in KEY}))
     if changed:
         remember(connection, before, after, who, "write")
     return True
+
+
+def first_of(connection: sa.Connection, text: Content) -> bool:
+    """Store a text where there was none; False where there is one."""
+    return connection.execute(insert(contents).values(_values(text)).on_conflict_do_nothing()).rowcount > 0
+
+
+def _values(text: Content) -> dict[str, Any]:
+    values = {**asdict(text), "item_id": text.item, "txn": THIS_TXN}
+    del values["item"]
+    return values
 
 
 def _was_refused(connection: sa.Connection, text: Content) -> bool:

@@ -7,23 +7,36 @@ from __future__ import annotations
 PRIORITY = "ln(1 + coalesce(viewed.events, 0)::float8) / ln(2.0::float8) + extract(epoch FROM {at})::float8 / 86400"
 VIEWED = "LEFT JOIN LATERAL (SELECT sum(n.events) AS events FROM item_counts n WHERE n.item_id = {item}) viewed ON true"
 
+# A translation whose source became another one.
+RETOLD = """(starts_with(c.kind, 'translation_') AND EXISTS (SELECT FROM contents s WHERE s.txn > c.txn
+    AND (s.item_id, s.kind, s.locale, s.input_hash) = (c.item_id, substr(c.kind, 13), i.locale, '')))"""
+REST = ":rest_s * interval '1 second'"
+
 WANTING = f"""
-WITH wanted AS (SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:locales AS text[])) AS w (kind, locale)),
+WITH wanted AS (
+    SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:locales AS text[]), CAST(:needs AS text[])) AS w (kind, locale, needs)),
 texts AS (
     SELECT i.item_id, w.kind, w.locale, i.changed_at, 'missing' AS why
     FROM items i CROSS JOIN wanted w
-    WHERE NOT i.removed AND NOT i.hidden AND i.txn >= :since AND NOT EXISTS (
+    WHERE NOT i.removed AND NOT i.hidden AND i.txn >= :since
+      AND (w.needs = '' OR jsonb_typeof(i.attributes -> w.needs) = 'array') AND NOT EXISTS (
         SELECT FROM contents c
         WHERE (c.item_id, c.kind, c.locale, c.input_hash) = (i.item_id, w.kind, w.locale, ''))
     UNION ALL
-    SELECT c.item_id, c.kind, c.locale, i.changed_at, CASE WHEN i.changed_at > c.facts_at THEN 'changed' ELSE 'model' END
+    SELECT c.item_id, c.kind, c.locale, i.changed_at, CASE WHEN i.changed_at > c.facts_at OR {RETOLD} THEN 'changed'
+        WHEN c.prompt_hash <> CAST(:prompts AS jsonb) ->> c.kind THEN 'prompt' ELSE 'model' END
     FROM contents c JOIN items i USING (item_id)
     WHERE c.status = ANY(:writable) AND c.input_hash = '' AND NOT i.removed AND NOT i.hidden AND i.txn >= :since
       AND c.kind = ANY(:known) AND (:locale = '' OR c.locale = :locale)
-      AND (i.changed_at > c.facts_at OR (:model <> '' AND c.origin = 'template' AND NOT EXISTS (
-        SELECT FROM content_tries t
-        WHERE (t.item_id, t.kind, t.locale, t.facts_hash) = (c.item_id, c.kind, c.locale, c.facts_hash)
-          AND t.model = :model AND t.prompt_hash = CAST(:prompts AS jsonb) ->> c.kind)))
+      AND (i.changed_at > c.facts_at OR {RETOLD}
+        OR (c.prompt_hash <> CAST(:prompts AS jsonb) ->> c.kind AND c.written_at <= now() - {REST})
+        OR (:model <> '' AND c.model <> :model
+            AND CASE WHEN c.origin = 'template' THEN :templates ELSE c.written_at <= now() - {REST} END
+            AND NOT EXISTS (
+              SELECT FROM content_tries t
+              WHERE (t.item_id, t.kind, t.locale) = (c.item_id, c.kind, c.locale) AND t.model <> '' AND (
+                t.tried_at > now() - {REST}
+                OR (t.facts_hash = c.facts_hash AND t.model = :model AND t.prompt_hash = CAST(:prompts AS jsonb) ->> c.kind)))))
 )
 SELECT texts.*, changed_at AS facts_at, {PRIORITY.format(at="texts.changed_at")} AS priority
 FROM texts {VIEWED.format(item="texts.item_id")}
@@ -70,7 +83,7 @@ ON CONFLICT (item_id, kind, locale) DO UPDATE SET
 """
 
 STILL_TRUE = """
-UPDATE contents c SET facts_at = greatest(c.facts_at, given.facts_at)
+UPDATE contents c SET facts_at = greatest(c.facts_at, given.facts_at), txn = pg_current_xact_id()::text::bigint
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (item text, kind text, locale text, facts_at timestamptz)
 WHERE (c.item_id, c.kind, c.locale, c.input_hash) = (given.item, given.kind, given.locale, '')
 """

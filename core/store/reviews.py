@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from core.errors import InvalidRequest, NotFound, TextChanged
-from core.store.contents import Content, content_from_row, locked, remember, where_is
+from core.store.contents import THIS_TXN, Content, content_from_row, first_of, locked, remember, where_is
 from core.store.database import Database
 from core.tables import content_changes, contents, items
 
@@ -39,7 +39,7 @@ class Change:
     text: str
     origin: str
     model: str
-    note: str
+    reason: str
     overruled: list[dict[str, Any]]
 
 
@@ -61,9 +61,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided on the text whose `version` they saw. `text` is an edit's, `note` says why.
+    """What a person decided on the text whose `version` they saw (0: an edit that is the first text). `text` is an edit's,
+    `note` says why.
 
-    `facts_hash` and `facts_at` name the facts it was checked against; None keeps those it was made from.
+    `facts_hash` and `facts_at` name the facts it was checked against; None keeps those it was made from. `about` is a first
+    text's, as in Content.
     """
 
     action: Action
@@ -74,6 +76,7 @@ class Decision:
     facts_hash: str | None = None
     facts_at: datetime | None = None
     overruled: Sequence[dict[str, Any]] = ()
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 class ReviewStore:
@@ -114,11 +117,17 @@ class ReviewStore:
     def decide(self, item: str, kind: str, locale: str, decision: Decision, input_hash: str = "") -> Content:
         """Approve, edit or reject a text. What a person said stays until a person says otherwise.
 
-        Raises NotFound without such a text, TextChanged when it is another version by now, and InvalidRequest for an edit
-        without a text or an approval of nothing.
+        Raises NotFound without such a text (but for an edit of version 0, which is its first), TextChanged when it is another
+        version by now, and InvalidRequest for an edit without a text or an approval of nothing.
         """
         with self._database.begin() as connection:
             before = locked(connection, item, kind, locale, input_hash)
+            if before is None and decision.action == "edit" and decision.version == 0:
+                first = _first(item, kind, locale, decision, input_hash)
+                if first_of(connection, first):
+                    remember(connection, None, first, decision.who, "edit", decision.note, decision.overruled)
+                    return first
+                before = locked(connection, item, kind, locale, input_hash)  # somebody else wrote it meanwhile
             if before is None:
                 raise NotFound(f"no {kind} of item {item!r} is stored in {locale!r}: write one with POST /v1/content")
             if before.version != decision.version:
@@ -126,7 +135,7 @@ class ReviewStore:
             decided = _decided(before, decision)
             values = {
                 "text": decided.text, "status": decided.status, "origin": decided.origin, "model": decided.model,
-                "version": decided.version, "facts_hash": decided.facts_hash, "facts_at": decided.facts_at,
+                "version": decided.version, "facts_hash": decided.facts_hash, "facts_at": decided.facts_at, "txn": THIS_TXN,
             }  # fmt: skip
             connection.execute(sa.update(contents).where(*where_is(item, kind, locale, input_hash)).values(values))
             remember(connection, before, decided, decision.who, decision.action, decision.note, decision.overruled)
@@ -139,6 +148,16 @@ class ReviewStore:
         with self._database.read() as connection:
             key = (item, kind, locale, input_hash)
             return _changes(connection, key, limit, content_changes.c.version < before if before else sa.true())
+
+
+def _first(item: str, kind: str, locale: str, decision: Decision, input_hash: str) -> Content:
+    text = decision.text.strip()
+    if not text or decision.facts_hash is None or decision.facts_at is None:
+        raise InvalidRequest("text: there is nothing to publish")
+    return Content(
+        item, kind, locale, text, STATUS["edit"], "person", "", decision.facts_hash, decision.facts_at, "", 0, [],
+        input_hash=input_hash, about=decision.about,
+    )  # fmt: skip
 
 
 def _decided(before: Content, decision: Decision) -> Content:

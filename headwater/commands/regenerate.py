@@ -10,16 +10,18 @@ from core.errors import NotFound
 from headwater.terminal import Json, console, opened, print_json, print_table
 from jobs.generate import TextWriter, generate
 from jobs.text_model import configured_model
-from models.content import ITEM_KINDS
+from models.content.about import OF_ITEM
 from models.content.fit import Fits
 
-KINDS = ", ".join(ITEM_KINDS)
+KINDS = ", ".join(OF_ITEM)
 
 
 def regenerate(
     ctx: typer.Context,
     kind: Annotated[str, typer.Option(help=f"One of: {KINDS}.")] = "description",
-    stale: Annotated[bool, typer.Option("--stale", help="Only texts whose item changed since.")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Only texts of an older state, prompt, style or model.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Texts at most.")] = 1000,
     locale: Annotated[str | None, typer.Option(help="Language; by default HEADWATER_CONTENT_LOCALE.")] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Leave the writing to `headwater generate-worker`.")] = False,
@@ -31,7 +33,7 @@ def regenerate(
     """
     with opened(ctx.obj, progress=not queue) as context:
         settings = context.settings
-        if kind not in ITEM_KINDS:
+        if kind not in OF_ITEM:
             raise NotFound(f"there is no kind {kind!r} of texts about one item; choose from {KINDS}")
         model = configured_model(settings, context.reporter)
         if queue:

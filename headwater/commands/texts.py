@@ -9,15 +9,12 @@ import typer
 from rich.text import Text
 
 from core.errors import NotFound
-from core.store.contents import Content
 from core.store.reviews import Action, Decision
 from headwater.terminal import Json, console, opened, print_json, print_table
-from jobs.context import JobContext
-from models.content import ITEM_KINDS
+from models.content.about import BECAUSE, OF_ITEM, FromStore, because_of, facts_about, input_hash_of
 from models.content.difference import words_changed
 from models.content.kind import house_style
 from models.content.review import STATUSES, Given, decide, listed, standing
-from models.content.writer import facts_of
 
 SHOWN_CHARS = 60  # of a text in a list
 
@@ -31,6 +28,8 @@ Version = Annotated[
 ]
 Who = Annotated[str, typer.Option(help="Your name, for the history; by default the name that you are logged in with.")]
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+Carrier = Annotated[str, typer.Option(help="Of a first text of the kind because: the item of the past that it names.")]
+Event = Annotated[str, typer.Option(help="... and what was done with it, such as purchase.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Although the checker objects; needs a reason.")]
 
 
@@ -74,16 +73,20 @@ def show(
         key = (item, kind, locale or context.settings.content_locale, input_hash)
         known, found = context.store.catalogue.item(item), context.store.contents.content(*key)
         changes = context.store.reviews.history(*key)
-    if found is None:
+        around = FromStore(context.store)
+        now = standing(*found, known, around) if found is not None else None
+        template = ""
+        if known is not None and found is None and kind in OF_ITEM:
+            facts = facts_about(kind, known, key[2], around)
+            template = OF_ITEM[kind].fallback(facts, house_style(context.settings, key[2]))
+    if found is None or now is None:
         if known is None:
             raise NotFound(f"there is no item {item!r}")
-        if kind not in ITEM_KINDS:
-            raise NotFound(f"there is no kind {kind!r} of texts about one item; choose from {', '.join(ITEM_KINDS)}")
-        template = ITEM_KINDS[kind].fallback(facts_of(known), house_style(context.settings, key[2]))
+        if kind not in OF_ITEM:
+            raise NotFound(f"there is no kind {kind!r} of texts about one item; choose from {', '.join(OF_ITEM)}")
         console.print(f"none written yet; the template says: {_plain(template)}", markup=False)
         return
-    content, outdated = found
-    now = standing(content, outdated, known)
+    content = found[0]
     if json:
         document = {
             "content": content,
@@ -100,7 +103,7 @@ def show(
     lines += [f"  the checker objects: {one.claim!r} {one.reason}" for one in now.violations]
     lines += [f"  refused: {one.get('claim', '')} {one.get('reason', one.get('note', ''))}" for one in content.rejected]
     lines += [
-        f"  {one.at:%Y-%m-%d %H:%M} {one.who}: {one.action}, version {one.version} {one.status} {one.note}".rstrip()
+        f"  {one.at:%Y-%m-%d %H:%M} {one.who}: {one.action}, version {one.version} {one.status} {one.reason}".rstrip()
         for one in changes
     ]
     for line in lines:
@@ -150,10 +153,14 @@ def approve(
 def edit(
     ctx: typer.Context, item: Item, text: Annotated[str, typer.Option(help="The text that is to be shown.")],
     kind: Kind = "description", locale: Locale = None, input_hash: Input = "",
-    version: Version = None, reason: Reason = "", anyway: Anyway = False, who: Who = "",
+    version: Version = None, reason: Reason = "", anyway: Anyway = False, who: Who = "", carrier: Carrier = "",
+    event: Event = "view",
 ) -> None:  # fmt: skip
-    """Replace a text by your own. What the checker finds in it is published only with --anyway and a reason."""
-    _decide(ctx, (item, kind, locale, input_hash), "edit", version, who, reason, text, anyway)
+    """Replace a text by your own, or write the first. What the checker finds in it is published only with --anyway and a
+    reason."""
+    about = because_of(carrier, event) if kind == BECAUSE and carrier else {}
+    key = (item, kind, locale, input_hash_of(about) or input_hash)
+    _decide(ctx, key, "edit", version, who, reason, text, anyway, about)
 
 
 def reject(
@@ -166,22 +173,22 @@ def reject(
 
 def _decide(
     ctx: typer.Context, about: tuple[str, str, str | None, str], action: Action, version: int | None, who: str, reason: str,
-    text: str = "", anyway: bool = False,
+    text: str = "", anyway: bool = False, written_about: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
     item, kind, asked, input_hash = about
     with opened(ctx.obj, progress=False) as context:
         locale = asked or context.settings.content_locale
-        seen = version if version is not None else _stored(context, item, kind, locale, input_hash).version
-        decision = Decision(action, who or f"{_user()} (command line)", seen, text, reason)
+        seen = version
+        if seen is None:
+            found = context.store.contents.content(item, kind, locale, input_hash)
+            if found is None and action != "edit":
+                raise NotFound(
+                    f"no {kind} of item {item!r} is stored in {locale!r}: `headwater content regenerate` writes it"
+                )
+            seen = found[0].version if found is not None else 0
+        decision = Decision(action, who or f"{_user()} (command line)", seen, text, reason, about=written_about or {})
         decided = decide(context.store, item, kind, locale, Given(decision, anyway, input_hash))
     console.print(f"{decided.status}, version {decided.version}: {_plain(decided.text)}", markup=False)
-
-
-def _stored(context: JobContext, item: str, kind: str, locale: str, input_hash: str) -> Content:
-    found = context.store.contents.content(item, kind, locale, input_hash)
-    if found is None:
-        raise NotFound(f"no {kind} of item {item!r} is stored in {locale!r}: `headwater content regenerate` writes it")
-    return found[0]
 
 
 def _user() -> str:

@@ -11,6 +11,9 @@ from msgspec import Meta
 
 from core.settings import Locale
 from core.store.content_requests import Wanted
+from models.content.about import NEEDED
+from models.content.kind import house_style
+from models.content.prompting import prompt_hash
 from serving.problems import documented
 from serving.routes.content import TAGS, content_kind
 from serving.routes.parameters import CONTENT_WRITE, Serving
@@ -54,7 +57,8 @@ async def regenerate(service: Serving, data: JSONBody[RegenerateRequest]) -> Reg
 
 
 def _request(service: Service, data: RegenerateRequest) -> Regeneration:
-    requests, kind = service.store.content_requests, content_kind(data.kind).name
+    requests, kind = service.store.content_requests, data.kind
+    prompt = prompt_hash(content_kind(kind), house_style(service.settings))
     locale = data.locale or service.settings.content_locale
     unknown = 0
     if data.items is not None:
@@ -63,7 +67,7 @@ def _request(service: Service, data: RegenerateRequest) -> Regeneration:
         unknown = len(items) - len(found)
     else:
         texts = [] if data.stale else [(kind, locale)]
-        found = requests.wanting(Wanted(texts, {kind: ""}, locale=locale), data.limit)
+        found = requests.wanting(Wanted(texts, {kind: prompt}, locale=locale, needs=NEEDED), data.limit)
     requested = requests.request(found)
     states = requests.counts().states
     return Regeneration(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -15,14 +15,12 @@ from core.errors import InvalidRequest, NotFound
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.store.reviews import Decision, Listed, Place
-from models.content import ITEM_KINDS
+from models.content.about import OF_ITEM, FromStore, because_of, facts_about, input_hash_of, kind_of
 from models.content.kind import house_style
 from models.content.review import Given, as_dicts, decide, listed, standing
-from models.content.writer import facts_of
 from serving.problems import documented
 from serving.review_shapes import (
     ApproveRequest,
-    ChangeAnswer,
     ChangeList,
     Decided,
     EditRequest,
@@ -31,11 +29,14 @@ from serving.review_shapes import (
     RejectRequest,
     ReviewAnswer,
     TextList,
+    TextState,
     ViolationAnswer,
 )  # fmt: skip
 from serving.routes.content import TAGS, WantedLocale
 from serving.routes.parameters import CONTENT_WRITE, NO_NUL, ItemId, Kind, Limit, Serving, Who
 from serving.service import Service, run
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 OfKind = Annotated[
     str | None, QueryParameter(max_length=64, pattern=NO_NUL, required=False, description="Only texts of this kind.")
@@ -101,14 +102,7 @@ async def get_history(
     changes = await run(service.threads.database, service.store.reviews.history, *key, limit=limit, before=before)
     if not changes and before is None:
         raise _none_of(*key[:3])
-    answers = [
-        ChangeAnswer(
-            one.version, one.at, one.who, one.action, one.status_before, one.status, one.text_before, one.text, one.origin,
-            one.model, one.note, _violations(one.overruled),
-        )
-        for one in changes
-    ]  # fmt: skip
-    return ChangeList(answers, changes[-1].version if len(changes) == limit and changes[-1].version > 1 else None)
+    return ChangeList(changes, changes[-1].version if len(changes) == limit and changes[-1].version > 1 else None)
 
 
 @post(
@@ -129,8 +123,9 @@ async def approve(service: Serving, who: Who, item_id: ItemId, data: JSONBody[Ap
 async def edit(service: Serving, who: Who, item_id: ItemId, data: JSONBody[EditRequest]) -> Decided:
     """Checked as a machine's is; what the checker finds is published only with `anyway` and a reason, and markup, links and
     orders to a model never. 409 `text_changed` as for approve."""
-    decision = Decision("edit", who, data.version, text=data.text, note=data.reason)
-    return await _decide(service, item_id, data, Given(decision, data.anyway, data.input_hash))
+    about = because_of(data.carrier.item, data.carrier.kind) if data.carrier is not None else {}
+    decision = Decision("edit", who, data.version, text=data.text, note=data.reason, about=about)
+    return await _decide(service, item_id, data, Given(decision, data.anyway, input_hash_of(about) or data.input_hash))
 
 
 @post(
@@ -150,35 +145,48 @@ def texts_of(service: Service, **wanted: Any) -> TextList:
 
 
 def review_of(service: Service, item_id: str, kind: str, locale: str, input_hash: str) -> ReviewAnswer:
-    """A stored text with its standing. Raises NotFound where none is stored."""
-    found = service.store.contents.content(item_id, kind, locale, input_hash)
-    if found is None:
+    """A stored text with its standing; where none is stored, of a kind that its item alone is enough for, version 0 of it.
+    Raises NotFound."""
+    found, item = (
+        service.store.contents.content(item_id, kind, locale, input_hash),
+        service.store.catalogue.item(item_id),
+    )
+    there = item is not None and not item.removed
+    if found is None and (not there or kind not in OF_ITEM or input_hash):
         raise _none_of(item_id, kind, locale)
-    (text, outdated), item = found, service.store.catalogue.item(item_id)
-    now = standing(text, outdated, item)
+    text, outdated = found or (_nothing(item_id, kind, locale), False)
+    around = FromStore(service.store)
+    now = standing(text, outdated, item, around)
+    if found is None and not now.checked:
+        raise _none_of(item_id, kind, locale)
     template = None
-    if item is not None and not item.removed and kind in ITEM_KINDS:
-        template = ITEM_KINDS[kind].fallback(facts_of(item), house_style(service.settings, locale))
+    if item is not None and there and now.checked:
+        facts = facts_about(kind, item, locale, around, text.about)
+        template = kind_of(kind).fallback(facts, house_style(service.settings, locale))
     return ReviewAnswer(
-        text.item, text.kind, text.locale, text.input_hash, text.version, now.status, text.text, text.origin, text.model,
-        _violations(as_dicts(now.violations)), now.checked, _facts(item), template, text.rejected,
+        **_state(text, now.status), about=text.about, violations=_violations(as_dicts(now.violations)), checked=now.checked,
+        facts=_facts(item), template=template, refused=text.rejected,
     )  # fmt: skip
+
+
+def _nothing(item: str, kind: str, locale: str) -> Content:
+    """What is stored where nothing is: version 0."""
+    return Content(item, kind, locale, "", "none", "", "", "", NEVER, "", 0, [], version=0)
 
 
 async def _decide(service: Service, item_id: str, asked: ApproveRequest | RejectRequest, given: Given) -> Decided:
     locale = asked.locale or service.settings.content_locale
     text: Content = await run(service.threads.database, decide, service.store, item_id, asked.kind, locale, given)
-    return Decided(
-        text.item, text.kind, text.locale, text.input_hash, text.version, text.status, text.text, text.origin
-    )  # fmt: skip
+    return Decided(**_state(text, text.status))
 
 
 def _listed(one: Listed, status: str) -> ListedText:
-    text = one.content
-    return ListedText(
-        text.item, one.title, text.kind, text.locale, text.input_hash, text.version, status, text.text, text.origin, text.model,
-        one.written_at,
-    )  # fmt: skip
+    return ListedText(**_state(one.content, status), title=one.title, written_at=one.written_at)
+
+
+def _state(text: Content, status: str) -> dict[str, Any]:
+    """The fields of TextState; the status is the one that it has now."""
+    return {name: getattr(text, name) for name in TextState.__struct_fields__} | {"status": status}
 
 
 def _facts(item: Item | None) -> dict[str, Any]:

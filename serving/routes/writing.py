@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -18,12 +20,13 @@ from core.errors import DatabaseUnavailable, HeadwaterError, InvalidRequest
 from core.store.catalogue import Item
 from core.store.contents import ContentStore
 from models.content import ITEM_KINDS
+from models.content.about import BECAUSE, OF, because_of, facts_about, input_hash_of
 from models.content.kind import ContentKind, Facts, Style, house_style
 from models.content.writer import Written, as_content, facts_of
 from serving.asked import facts_asked, kind_asked, style_asked
 from serving.desk import Hear
 from serving.problems import documented
-from serving.routes.content import TAGS
+from serving.routes.content import TAGS, InMemory
 from serving.routes.items import known_item
 from serving.routes.parameters import CONTENT_WRITE, Serving
 from serving.service import Service, run
@@ -50,16 +53,41 @@ async def write_content(
     time.
 
     With `stream`, or `Accept: text/event-stream`, it answers with events: `asked`, `refused` with the reasons, and at last
-    `written` with what it would have answered, or `failed`. A text about one item alone, in the namespace's style, is stored.
+    `written` with what it would have answered, or `failed`. A text about an item that is for everyone, in the namespace's style,
+    is stored: a description, a headline, a translation of what is shown, and what a model says of an item because of another.
     """
     kind = kind_asked(data)
     style = style_asked(data, service.settings)
-    about = known_item(service, str(data.item)) if data.kind in ITEM_KINDS else None
     facts = facts_asked(data, style, lambda item: facts_of(known_item(service, item)))
-    answer = partial(_answer, service, kind, facts, style, _deadline_s(service, data), about)
+    place = _place(service, data) if style.key == house_style(service.settings).key else None  # else it is one caller's
+    if place is not None and place.name.startswith(OF):
+        around, locale = InMemory(service), str(style.locale)
+        facts = await run(service.threads.content, facts_about, place.name, place.item, locale, around)
+    answer = partial(_answer, service, kind, facts, style, _deadline_s(service, data), place)
     if data.stream or EVENT_STREAM in request.headers.get("accept", ""):
         return cast("Response[WrittenAnswer]", ServerSentEvent(_events(answer), status_code=200))
     return Response(await answer())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a text is kept: the item, the name of its kind there, and what else it is about."""
+
+    item: Item
+    name: str
+    about: dict[str, str]
+
+
+def _place(service: Service, data: ContentRequest) -> _Place | None:
+    """Where the text that is asked for is kept; None for one that is the caller's alone."""
+    name, about = data.kind, dict[str, str]()
+    if data.kind == "translation" and data.of in ITEM_KINDS and data.text is None:
+        name = OF + data.of
+    elif data.kind == BECAUSE and data.history is not None and len(data.history) == 1:
+        about = because_of(data.history[0].item, data.history[0].kind)
+    elif data.kind not in ITEM_KINDS:
+        return None
+    return _Place(known_item(service, str(data.item)), name, about)
 
 
 def _deadline_s(service: Service, data: ContentRequest) -> float:
@@ -76,24 +104,30 @@ async def _answer(
     facts: Facts,
     style: Style,
     deadline_s: float,
-    about: Item | None,
+    place: _Place | None,
     *hear: Hear,
 ) -> WrittenAnswer:
-    written = await service.desk.write(kind, facts, style, deadline_s, *hear)
+    written, rest_s = await service.desk.write(kind, facts, style, deadline_s, *hear)
     stored = False
-    if about is not None and style.key == house_style(service.settings).key:  # else it is one caller's
+    if place is not None:
         with suppress(DatabaseUnavailable):  # the answer says that it is not stored
-            stored = await run(service.threads.database, _store, service.store.contents, written, about)
+            stored = await run(service.threads.database, _store, service.store.contents, written, place)
     return WrittenAnswer(
         written.item, kind.name, written.locale, written.text, written.status, written.origin, written.model, False,
-        written.note, written.attempts, stored,
+        written.note, written.attempts, stored, math.ceil(rest_s),
     )  # fmt: skip
 
 
-def _store(contents: ContentStore, written: Written, about: Item) -> bool:
-    """Keep a text for everyone. A template's, which can be made at any time, never takes the place of a model's."""
-    content = as_content(written, about, written.locale)
+def _store(contents: ContentStore, written: Written, place: _Place) -> bool:
+    """Keep a text for everyone. A template's, which can be made at any time, never takes the place of a model's; and of pairs of
+    items, of which there are too many, only what a model wrote is kept."""
+    content = replace(
+        as_content(written, place.item, written.locale), kind=place.name, about=place.about,
+        input_hash=input_hash_of(place.about),
+    )  # fmt: skip
     if written.origin == "template":
+        if place.about:
+            return False
         found = contents.content(content.item, content.kind, content.locale)
         if found is not None and found[0].origin != "template":
             return False

@@ -118,6 +118,25 @@ def test_a_text_is_found_edited_compared_and_approved(browser: webdriver.Chrome,
     assert OWN in visit(browser, f"{site}/console/texts?status=approved", width)
 
 
+def test_a_person_writes_the_first_text_where_none_is_stored(browser: webdriver.Chrome, site: str) -> None:
+    visit(browser, f"{site}/console/items/i1")
+    (review,) = [
+        one for one in browser.find_elements(By.LINK_TEXT, "review") if "headline" in str(one.get_attribute("href"))
+    ]
+    follow(browser, review)
+    assert "none is stored" in body(browser)
+    assert "Reject" not in body(browser)
+    write(browser, "Arrival, with 8 Oscars")
+    button(browser, "Compare and check")
+    assert "Oscars" in {one.text for one in browser.find_elements(By.TAG_NAME, "mark")} or "8" in body(browser)
+    write(browser, "Arrival (2016)")
+    button(browser, "Publish my text")
+    assert "Your text is published." in body(browser)
+    assert "version 1" in body(browser)
+    visit(browser, f"{site}/console/items/i1")
+    assert "Arrival (2016)" in body(browser)
+
+
 def test_what_the_checker_objects_to_is_marked_and_published_only_on_insistence(
     browser: webdriver.Chrome, site: str
 ) -> None:

@@ -191,7 +191,7 @@ def test_a_worker_that_joins_takes_its_share_and_no_text_is_written_twice(writer
 
 
 def test_a_kind_that_is_not_about_an_item_is_refused_at_the_start(writers: Writers) -> None:
-    context = job_context(msgspec.structs.replace(writers.settings, content_kinds="theme"), writers.store)
+    context = job_context(msgspec.structs.replace(writers.settings, content_kinds="answer"), writers.store)
     with pytest.raises(ConfigurationError, match="HEADWATER_CONTENT_KINDS"):
         RequestWorker(context, TextWriter(context, None, None))
 

@@ -115,6 +115,21 @@ def test_a_decision_on_another_version_or_on_nothing_is_refused(command: Command
     assert "template says" in command("show", "i1", "--kind", "headline")
 
 
+def test_the_first_text_of_an_item_or_of_a_pair_is_a_persons(command: Command, store: Store) -> None:
+    assert "edited, version 1" in command(
+        "edit", "i1", "--kind", "headline", "--text", "Arrival (2016)", "--who", "Ann"
+    )
+    assert "Ann: edit, version 1" in command("show", "i1", "--kind", "headline")
+    pair = ("edit", "i1", "--kind", "because", "--carrier", "i1", "--event", "purchase")
+    with pytest.raises(TextRefused, match="won"):
+        command(*pair, "--text", "You won Arrival")
+    assert "edited, version 1" in command(*pair, "--text", "You bought Arrival")
+    (text,) = store.contents.written_since("because", 0)
+    assert (text.about, text.text, text.status) == ({"item": "i1", "event": "purchase"}, "You bought Arrival", "edited")
+    with pytest.raises(NotFound, match="i9"):
+        command("edit", "i1", "--kind", "because", "--carrier", "i9", "--text", "You looked at it")
+
+
 def test_the_command_line_says_in_one_message_what_the_checker_found(settings: Settings, store: Store) -> None:
     answer = headwater("content", "edit", "i1", "--text", "Arrival won 8 Oscars.", settings=settings)
     assert answer.returncode == 1

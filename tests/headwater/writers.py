@@ -24,6 +24,7 @@ from jobs.requests import RequestWorker
 from jobs.text_model import TextModel
 from tests.streams import Writer
 from tests.texts import Scribe, film
+from tests.threads import in_a_thread
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -49,32 +50,21 @@ class Writers:
     @contextmanager
     def working(self, scribe: Scribe | None, settings: Settings | None = None) -> Iterator[threading.Event]:
         """A worker in a thread until the block ends; what it raised is raised there."""
-        stop, raised = threading.Event(), []
-        settings = settings or self.settings
+        chosen = settings or self.settings
 
-        def work() -> None:
+        def work(stop: threading.Event) -> None:
+            model = TextModel(lambda: scribe) if scribe is not None else None
+            context = job_context(chosen, self.store)
+            with closing(RequestWorker(context, TextWriter(context, model, None))) as worker:
+                run_requests(chosen, self.store, worker, stop=stop)
+
+        with in_a_thread(work) as stop:
             try:
-                model = TextModel(lambda: scribe) if scribe is not None else None
-                context = job_context(settings, self.store)
-                with closing(RequestWorker(context, TextWriter(context, model, None))) as worker:
-                    run_requests(settings, self.store, worker, stop=stop)
-            except BaseException as error:  # noqa: BLE001 -- raised again below
-                raised.append(error)
+                yield stop
             finally:
                 stop.set()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            yield stop
-        finally:
-            stop.set()
-            if scribe is not None:
-                scribe.free.set()
-            thread.join(20)
-        assert not thread.is_alive(), "the worker did not stop"
-        if raised:
-            raise raised[0]
+                if scribe is not None:
+                    scribe.free.set()
 
     def process(self, **environ: str) -> subprocess.Popen[str]:
         """A worker in a process of its own, to be killed."""

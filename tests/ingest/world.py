@@ -33,6 +33,7 @@ from core.settings import Settings
 from core.store import Store, open_store
 from ingest.consumer import BatchReport, run_consumer
 from tests.ingest.ledger import Ledger
+from tests.threads import in_a_thread
 
 MEMBER = Path(__file__).with_name("member.py")
 # Everything the ingest writes, less what depends on when and where it was written.
@@ -163,26 +164,11 @@ class World:
 
         The event stops it, and is set when it ended by itself.
         """
-        stop, raised = threading.Event(), []
-
-        def work() -> None:
-            try:
-                run_consumer(settings or self.settings, self.store, stop=stop, on_batch=self.reports.append)
-            except BaseException as error:  # noqa: BLE001 -- raised again below
-                raised.append(error)
-            finally:
-                stop.set()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
+        chosen = settings or self.settings
+        with in_a_thread(
+            lambda stop: run_consumer(chosen, self.store, stop=stop, on_batch=self.reports.append), within_s=15
+        ) as stop:
             yield stop
-        finally:
-            stop.set()
-            thread.join(15)
-        assert not thread.is_alive(), "the consumer did not stop"
-        if raised:
-            raise raised[0]
 
     def process(
         self, *faults: str, environ: Mapping[str, str] | None = None, inside: Sequence[str] = (), stderr: Any = None

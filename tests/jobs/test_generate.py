@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from core.errors import NotFound
-from core.events import ItemRemoved
+from core.events import ItemChanged, ItemRemoved
 from core.progress import Task
 from core.requests import TextRequest
-from core.settings import Settings
+from core.settings import Settings, Tone
 from core.store import open_store
 from core.store.content_requests import Settlement
+from core.store.reviews import Decision
 from jobs import generate as generating
 from jobs.context import JobContext, job_context
 from jobs.generate import TextWriter, generate
 from jobs.text_model import TextModel
+from models.content.about import FromStore, stands
 from models.content.fit import Fits
 from models.text.generator import Generation, Limits, Prompt
 from tests.streams import Writer, event, view
@@ -155,6 +158,85 @@ def test_a_model_that_is_away_leaves_the_template_and_is_asked_once_it_is_back(
     assert changes(context, "a") == 2
 
 
+def styled(context: JobContext, tone: Tone) -> JobContext:
+    """The same namespace in another style: its prompts are others."""
+    return job_context(msgspec.structs.replace(context.settings, content_tone=tone), context.store)
+
+
+def stale(context: JobContext, scribe: Scribe | None, rest_s: float = 0.0) -> list[tuple[str, str]]:
+    """What is wanted of the texts that there are: item and why."""
+    wanted = TextWriter(context, model(scribe) if scribe else None, None).wanted([], rest_s=rest_s)
+    return [(one.item, one.why) for one in context.store.content_requests.wanting(wanted, 10)]
+
+
+def test_another_style_or_prompt_makes_a_text_stale_and_it_is_written_anew_once(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless")])
+    scribe, warm = Scribe(), styled(context, "warm")
+    generate("description", 10, model(scribe), context)
+    assert stale(context, scribe) == []
+    assert stale(warm, scribe) == [("a", "prompt")]
+    assert generate("description", 10, model(scribe), warm, only_stale=True) == {"model verified": 1}
+    assert scribe.asked == 2
+    assert stale(warm, scribe) == []
+    assert generate("description", 10, model(scribe), warm) == {}
+    generate("description", 10, None, context)
+    assert stale(warm, None) == [("a", "prompt")], "a template's text has a style as well"
+
+
+def test_another_model_makes_a_text_stale_and_is_asked_once_also_where_it_fails(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless"), film(2, "b", "Fargo")])
+    generate("description", 1, model(Scribe()), context)
+    better, parrot = Scribe("scribe@2"), Parrot("It won seven Oscars.")
+    assert stale(context, better) == [("b", "model")]
+    assert generate("description", 10, model(better), context, only_stale=True) == {"model verified": 1}
+    generate("description", 10, model(better), context)
+    assert [one for one, _ in stale(context, parrot)] == ["b", "a"]
+    assert generate("description", 10, model(parrot), context) == {"template verified": 2}
+    asked = parrot.asked
+    assert text_of(context, "a")[1] == text_of(context, "b")[1] == "model", (
+        "what another wrote is still true, and stays"
+    )
+    assert generate("description", 10, model(parrot), context) == {}
+    writer = TextWriter(context, model(parrot), None)
+    requests = [TextRequest(item="a", kind="description", locale="en", why="asked", facts_at=datetime.now(UTC))]
+    assert not writer.write(requests).texts, "nor when somebody asks for it"
+    assert parrot.asked == asked
+
+
+def test_a_true_text_of_an_older_prompt_stays_while_the_model_is_away(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.text_model.REST_S", 0.0)
+    writer, scribe, warm = Writer(context.store), Scribe(), styled(context, "warm")
+    writer.write([film(1, "a", "Clueless")])
+    generate("description", 10, model(scribe), context)
+    scribe.away = True
+    assert generate("description", 10, model(scribe), warm) == {"unchanged": 1}
+    assert text_of(context, "a")[:2] == ("Clueless is a comedy film from 1995.", "model")
+    writer.write([film(2, "a", "Clueless", 1996)])
+    assert generate("description", 10, model(scribe), warm) == {"template verified": 1}, (
+        "what is not true any more goes"
+    )
+    scribe.away = False
+    assert generate("description", 10, model(scribe), warm) == {"model verified": 1}
+
+
+def test_workers_that_are_configured_differently_do_not_take_turns_with_a_text(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless")])
+    one, other, warm = Scribe("one@1"), Parrot("It won seven Oscars."), styled(context, "warm")
+    generate("description", 10, model(one), context)
+    assert stale(warm, other) == [("a", "prompt")]
+    assert stale(warm, other, rest_s=600) == [], "it was written a moment ago"
+    generate("description", 10, None, warm, only_stale=True)
+    generate("description", 10, model(one), warm)
+    assert stale(warm, Scribe("three@1")) == [("a", "model")]
+    assert stale(warm, Scribe("three@1"), rest_s=600) == []
+    with context.store.database.begin() as connection:
+        connection.exec_driver_sql("UPDATE contents SET written_at = now() - interval '11 minutes'")
+        connection.exec_driver_sql("UPDATE content_tries SET tried_at = now() - interval '11 minutes'")
+    assert stale(context, one, rest_s=600) == [("a", "prompt")], "but it is not forgotten"
+
+
 def test_a_model_that_did_not_answer_is_left_alone_for_a_while() -> None:
     scribe = Scribe()
     asked = model(scribe)
@@ -255,3 +337,58 @@ def test_requests_of_any_kind_and_language_are_sorted_out(context: JobContext) -
         ("description", "de"),
     }
     assert len(came.done) == 4, "what is gone needs no text"
+
+
+def test_texts_of_collections_reviews_and_translations_are_written_from_what_is_around_an_item(
+    context: JobContext,
+) -> None:
+    facts = {"reviews": ["Heats evenly, I love it.", "The handle broke."], "type": "film", "year": 1995}
+    box = ItemChanged(item="box", title="Box", attributes={"items": ["a", "b", "gone", 7]})
+    Writer(context.store).write([
+        event(1, ItemChanged(item="a", title="Clueless", categories=("Comedy",), attributes=facts)), film(2, "b", "Fargo"),
+        event(3, box),
+    ])  # fmt: skip
+    settings = msgspec.structs.replace(
+        context.settings, content_kinds="theme,review_summary,translation_description", content_locales="de"
+    )
+    german = job_context(settings, context.store)
+    writer = TextWriter(german, None, None)
+    found = context.store.content_requests.wanting(writer.wanted(settings.wanted_texts), 100)
+    assert {(one.item, one.kind) for one in found} == {
+        ("box", "theme"), ("a", "review_summary"), *((one, "translation_description") for one in ("a", "b", "box")),
+    }, "a theme is wanted of collections alone, a summary where there are reviews"  # fmt: skip
+    context.store.content_requests.settle(writer.write(found))
+
+    def said(item: str, kind: str) -> str:
+        stored = context.store.contents.content(item, kind, "de")
+        assert stored is not None
+        return stored[0].text
+
+    assert said("box", "theme") == "Komödie aus dem Jahr 1995"
+    assert said("a", "translation_description") == "Clueless (1995) ist ein Film der Kategorie Komödie."
+    assert said("a", "review_summary").startswith("2 Bewertungen: 1 positiv, 1 negativ.")
+    assert context.store.content_requests.wanting(writer.wanted(settings.wanted_texts), 100) == []
+    empty = TextRequest(item="a", kind="theme", locale="de", why="asked", facts_at=datetime.now(UTC))
+    assert [one.reason for one in writer.write([empty]).refused] == ["nothing_to_say"]
+
+
+def test_a_translation_follows_the_text_that_it_translates(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless")])
+    generate("description", 10, model(Scribe()), context)
+    generate("translation_description", 10, None, context, locale="de")
+    around = FromStore(context.store)
+
+    def stand() -> bool:
+        (item,) = context.store.catalogue.items(["a"])
+        found = context.store.contents.content("a", "translation_description", "de")
+        assert found is not None
+        return stands(*found, item, around)
+
+    assert stand()
+    context.store.reviews.decide("a", "description", "en", Decision("edit", "ann", 1, "Clueless is a 1995 film."))
+    assert not stand(), "what it translates is not said any more"
+    german = TextWriter(context, None, None).wanted([], kind="translation_description", locale="de")
+    assert [one.why for one in context.store.content_requests.wanting(german, 10)] == ["changed"]
+    assert generate("translation_description", 10, None, context, locale="de") == {"template verified": 1}
+    assert stand()
+    assert context.store.content_requests.wanting(german, 10) == []

@@ -185,7 +185,8 @@ def test_history_and_lists_come_in_pages(films: World) -> None:
 
 def test_what_is_not_there_is_said_to_be_missing(client: httpx.Client) -> None:
     for answer in (
-        client.get(REVIEW, params={"kind": "headline"}), client.get(HISTORY, params={"locale": "de"}),
+        client.get(REVIEW, params={"kind": "theme"}), client.get(REVIEW, params={"kind": "answer"}),
+        client.get("/v1/items/nothing/content/review"), client.get(HISTORY, params={"locale": "de"}),
         decide(client, "approve", kind="headline"), decide(client, "reject", kind="headline", reason="x"),
         client.post("/v1/items/nothing/content/approve", json={"version": 1}),
     ):  # fmt: skip
@@ -197,3 +198,22 @@ def test_what_is_not_there_is_said_to_be_missing(client: httpx.Client) -> None:
     ):  # fmt: skip
         problem(client.post(f"/v1/items/i1/content/{action}", json=body), 400)
     assert shown(client) == (GOOD, "verified")
+
+
+def test_a_person_writes_the_first_text_where_none_is_stored(client: httpx.Client) -> None:
+    about = {"kind": "headline"}
+    review = client.get(REVIEW, params=about).json()
+    assert (review["version"], review["status"], review["text"]) == (0, "none", "")
+    assert (review["checked"], review["template"]) == (True, "Arrival: sci-fi (2016)")
+    assert problem(decide(client, "edit", 0, text="Arrival, 8 Oscars", **about), 400)["code"] == "text_refused"
+    written = decide(client, "edit", 0, text="Arrival (2016)", **about).json()
+    assert (written["status"], written["version"], written["origin"]) == ("edited", 1, "person")
+    answer = client.get(CONTENT, params={**about, "status": "approved"}).json()
+    assert (answer["text"], answer["origin"]) == ("Arrival (2016)", "person")
+    assert problem(decide(client, "edit", 0, text="Arrival", **about), 409)["code"] == "text_changed", (
+        "it is not the first"
+    )
+    (change,) = client.get(HISTORY, params=about).json()["changes"]
+    assert (change["action"], change["status_before"], change["text"]) == ("edit", None, "Arrival (2016)")
+    for kind, status in (("answer", 400), ("because", 404), ("theme", 404)):
+        problem(decide(client, "edit", 0, kind=kind, text="Films"), status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -113,7 +114,7 @@ def test_every_kind_is_written_by_its_template_where_there_is_no_model(shop: Wor
             answer = post(client, kind=kind, **body)
             assert (answer["text"], answer["status"], answer["origin"]) == (SAID[kind], "verified", "template")
             assert answer["note"] == "no text model is configured"
-            assert answer["stored"] == (kind in ITEM_KINDS)
+            assert answer["stored"] == (kind in (*ITEM_KINDS, "translation"))
         short = post(client, kind="description", item="i1", locale="de", style={"length": "short"})
         assert short["text"] == "Arrival ist ein Film der Kategorie Science-Fiction."
         assert not short["stored"], "one caller's style is not everyone's"
@@ -239,3 +240,58 @@ def test_the_style_of_the_namespace_is_kept_and_a_request_may_ask_for_another(sh
         assert shop.store.contents.content("i1", "description", "en") == kept
         plain = CONTENT_KINDS["description"].prompt_hash
         assert kept[0].prompt_hash != plain, "a text of another style is stale as one of another prompt"
+
+
+def test_what_is_written_here_counts_towards_the_hour_and_a_spent_hour_is_the_templates_visibly(shop: World) -> None:
+    settings = msgspec.structs.replace(shop.settings, content_tokens_per_hour=1_000)
+    model = Calls(lambda call: GOOD)
+    with shop.served(generator=model, settings=settings) as client:
+        first = post(client, item="i1")
+        assert (first["origin"], first["retry_after_s"]) == ("model", 0)
+        spent = shop.store.content_requests.spent()[0]
+        assert spent == 9 * (8 + 1), "the trial of the kind, and the text"
+        shop.store.content_requests.spend(1_000)  # by workers, say
+        asked_before = len(model.prompts)
+        answer = post(client, item="i3")
+        assert (answer["text"], answer["origin"], answer["stored"]) == (
+            "Heat (1995) is a crime film.",
+            "template",
+            True,
+        )
+        assert answer["note"].startswith("the hour's tokens are spent")
+        assert 0 < answer["retry_after_s"] <= 3600
+        assert events(client, item="i3")[-1][1]["retry_after_s"] > 0
+        assert len(model.prompts) == asked_before
+        with shop.store.database.begin() as connection:
+            connection.exec_driver_sql("UPDATE content_tokens SET hour = hour - interval '1 hour'")
+        assert post(client, item="i1")["origin"] == "model", "another hour, other tokens"
+
+
+def test_whoever_leaves_a_stream_frees_the_thread_that_writes_at_once(shop: World) -> None:
+    class Long(Calls):
+        """Writes until it is told that nobody waits."""
+
+        left = threading.Event()
+        ended = "deadline"
+
+        def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+            if not any(asked(prompt) in trial_texts() for prompt in prompts) and not self.left.is_set():
+                assert limits.gone is not None
+                until = time.monotonic() + 30
+                while not limits.gone() and time.monotonic() < until:
+                    time.sleep(0.01)
+                self.left.set()
+                return [Generation("Arr", 1, "deadline") for _ in prompts]
+            return super().generate(prompts, limits, seed)
+
+    model = Long(lambda call: GOOD)
+    with shop.served(generator=model) as client:
+        post(client, item="i1", deadline_ms=1)  # the trial
+        body = {"item": "i1", "stream": True, "deadline_ms": 30_000}
+        with client.stream("POST", "/v1/content", json=body) as streamed:
+            assert "asked" in next(streamed.iter_text())
+            began = time.monotonic()
+        assert model.left.wait(10)
+        model.ended = "stop"
+        assert post(client, item="i1")["text"] == GOOD, "the next one's turn"
+        assert time.monotonic() - began < 25, "long before the deadline of who left"
