@@ -10,10 +10,13 @@ import re
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+import uvloop
 
 WRK = """
 local n, at = {users}, 0
@@ -48,93 +51,114 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time."""
+    """One request at a time. No task and no future for each: this client shares its core with Postgres and the broker, and the
+    server waits for what it takes of it."""
+
+    lost = False
 
     def __init__(self) -> None:
         self._received = b""
-        self._answered: asyncio.Future[int] | None = None
+        self._answered: Callable[[int], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
-    async def get(self, path: str) -> int:
-        """The status of the answer, 0 when the connection was lost."""
-        if self._transport.is_closing():
-            await asyncio.sleep(0.01)
-            return 0
-        self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())  # type: ignore[attr-defined]
-        return await self._answered
+    def get(self, path: str, answered: Callable[[int], None]) -> None:
+        """Ask; `answered` is called with the status of the answer, 0 when the connection was lost."""
+        self._answered = answered
+        if self.lost:
+            asyncio.get_running_loop().call_later(0.01, self._answer, 0)
+        else:
+            self._transport.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, gap, body = self._received.partition(b"\r\n\r\n")
-        if gap and len(body) >= int(head.lower().partition(b"content-length:")[2].split()[0]):
+        if gap and len(body) >= int(head.lower().partition(b"content-length:")[2].split(maxsplit=1)[0]):
             self._received = b""
             self._answer(int(head[9:12]))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
         self._answer(0)
 
     def _answer(self, status: int) -> None:
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(status)
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered(status)
 
 
-async def at_rate(port: int, paths: Iterator[str], rate: float, seconds: float, connections: int = 64) -> Load:
+def at_rate(port: int, paths: Iterator[str], rate: float, seconds: float, connections: int = 64) -> Load:
     """Send `rate` requests a second, evenly, whether answers come or not (as wrk2 does): latency counts from when each was
     due, so that a server that stalls does not hide it. Ends early where `paths` do.
     """
-    load, free = Load(), asyncio.Queue[_Connection]()
-    for one in await _connected(port, connections):
-        free.put_nowait(one)
-    began = time.perf_counter()
-    sent: set[asyncio.Task[None]] = set()
+    return uvloop.run(_at_rate(port, paths, rate, seconds, connections))
 
-    async def ask(path: str, due: float) -> None:
-        connection = await free.get()
-        _count(load, await connection.get(path), due)
-        free.put_nowait(connection)
+
+async def _at_rate(port: int, paths: Iterator[str], rate: float, seconds: float, connections: int) -> Load:
+    load, free = Load(), deque(await _connected(port, connections))
+    waiting: deque[tuple[str, float]] = deque()
+    began = time.perf_counter()
+
+    def send() -> None:
+        while free and waiting:
+            connection, (path, due) = free.popleft(), waiting.popleft()
+            connection.get(path, partial(answered, connection, due))
+
+    def answered(connection: _Connection, due: float, status: int) -> None:
+        _count(load, status, due)
+        free.append(connection)
+        send()
 
     for number, path in zip(range(int(rate * seconds)), paths, strict=False):
         due = began + number / rate
-        if (early := due - time.perf_counter()) > 0:
-            await asyncio.sleep(early)
-        task = asyncio.ensure_future(ask(path, due))
-        sent.add(task)
-        task.add_done_callback(sent.discard)
-    while sent:
+        early = due - time.perf_counter()
+        if early > 0 or number % 16 == 0:  # answers are read also where the client itself is late
+            await asyncio.sleep(max(0.0, early))
+        waiting.append((path, due))
+        send()
+    while waiting or len(free) < connections:
         await asyncio.sleep(0.01)
     load.took_s = time.perf_counter() - began
     return load
 
 
-async def flat_out(port: int, next_path: Callable[[], str | None], connections: int, seconds: float) -> Load:
+def flat_out(port: int, next_path: Callable[[], str | None], connections: int, seconds: float) -> Load:
     """`connections` callers, each asking again as soon as it was answered. A `next_path` of None is waited for."""
-    load, began = Load(), time.perf_counter()
-
-    async def caller(connection: _Connection) -> None:
-        while time.perf_counter() - began < seconds:
-            path = next_path()
-            if path is None:
-                await asyncio.sleep(0.001)
-                continue
-            due = time.perf_counter()
-            _count(load, await connection.get(path), due)
-
-    await asyncio.gather(*map(caller, await _connected(port, connections)))
-    load.took_s = time.perf_counter() - began
+    load, until = Load(), time.perf_counter() + seconds
+    load.took_s = uvloop.run(
+        _flat_out(port, lambda: next_path() if time.perf_counter() < until else "", connections, load)
+    )
     return load
 
 
-async def once(port: int, paths: Iterator[str], connections: int = 4) -> None:
+def once(port: int, paths: Iterator[str], connections: int = 4) -> None:
     """Ask for each of these, so that what is made on first use has been made."""
+    uvloop.run(_flat_out(port, lambda: next(paths, ""), connections, Load()))
 
-    async def caller(connection: _Connection) -> None:
-        for path in paths:
-            await connection.get(path)
 
-    await asyncio.gather(*map(caller, await _connected(port, connections)))
+async def _flat_out(port: int, next_path: Callable[[], str | None], connections: int, load: Load) -> float:
+    """Ask until the next path is "" for each connection; the seconds that took."""
+    loop, began = asyncio.get_running_loop(), time.perf_counter()
+    over = [loop.create_future() for _ in range(connections)]
+
+    def ask(connection: _Connection, ended: asyncio.Future[None]) -> None:
+        path = next_path()
+        if path is None:
+            loop.call_later(0.001, ask, connection, ended)
+        elif path:
+            connection.get(path, partial(answered, connection, ended, time.perf_counter()))
+        else:
+            ended.set_result(None)
+
+    def answered(connection: _Connection, ended: asyncio.Future[None], due: float, status: int) -> None:
+        _count(load, status, due)
+        ask(connection, ended)
+
+    for connection, ended in zip(await _connected(port, connections), over, strict=True):
+        ask(connection, ended)
+    await asyncio.gather(*over)
+    return time.perf_counter() - began
 
 
 def _count(load: Load, status: int, due: float) -> None:

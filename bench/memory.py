@@ -15,7 +15,6 @@ to --swap-items: at a million items each takes several seconds.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -42,6 +41,8 @@ from bench.serve_process import Server, path_of  # noqa: E402
 from core.registry import open_registry  # noqa: E402
 from core.settings import Settings  # noqa: E402
 from core.store import Store, open_store  # noqa: E402
+from serving.again import KEPT_ANSWERS  # noqa: E402
+from serving.histories import REMEMBERED_EVENTS, REMEMBERED_USERS  # noqa: E402
 from serving.service import Service  # noqa: E402
 
 LIGHT_RATE = 20.0  # requests a second beside the swaps
@@ -88,7 +89,7 @@ def light_load(port: int) -> Iterator[dict[str, float]]:
             yield path_of(number % WARM_USERS)
 
     def run() -> None:
-        load = asyncio.run(at_rate(port, paths(), LIGHT_RATE, 1e6, connections=8))
+        load = at_rate(port, paths(), LIGHT_RATE, 1e6, connections=8)
         found.update(answered=len(load.waits_ms), failed=load.failed, p99_ms=load.percentile_ms(99))
 
     thread = threading.Thread(target=run, daemon=True)
@@ -116,7 +117,7 @@ def users(server: Server, most: int) -> dict[str, float]:
     """Memory after so many different users, of whom the first 20,000 did something."""
     found, asked = {}, 0
     for count in (*(one for one in ASKED_USERS if one < most), most):
-        asyncio.run(once(server.port, map(path_of, range(asked, count))))
+        once(server.port, map(path_of, range(asked, count)))
         found[str(count)], asked = server.rss_mb, count
     return found
 
@@ -146,6 +147,7 @@ def swaps(settings: Settings, store: Store, server: Server, times: int) -> dict[
     first, later = stretches[0], stretches[1:]
     return {
         "swaps": number, "seconds_each": took_s / number, "stretches": stretches, "load": load,
+        "highest_mb": max(one["highest_mb"] for one in stretches),
         "highest_growth": max(one["highest_mb"] for one in later) / first["highest_mb"] - 1,
         "left_growth": stretches[-1]["left_mb"] / first["left_mb"] - 1,
     }  # fmt: skip
@@ -177,8 +179,15 @@ def page(found: list[dict[str, Any]]) -> str:
     if most is not least:
         slope = (most["started_mb"] - least["started_mb"]) / (most["items"] - least["items"]) * 1e6
         lines += [f"A million items more take {slope:,.0f} MB.", ""]
+    for one in found if len(counts) > 1 and int(counts[-2]) >= REMEMBERED_USERS else ():
+        before, last = (int(count) for count in counts[-2:])
+        slope = (one["users"][counts[-1]] - one["users"][counts[-2]]) / (last - before) * 1e6
+        lines += [f"At {one['items']:,} items a million users more than {before:,} would take {slope:,.0f} MB.", ""]
+    kept = f"{REMEMBERED_USERS:,} who asked last, {REMEMBERED_EVENTS:,} events of theirs and {KEPT_ANSWERS} answers each at most"
+    lines += [f"Of users only this is in memory: the histories of the {kept}.", ""]
     for one in (one for one in found if "swapped" in one):
         got = one["swapped"]
+        twice = got["stretches"][0]["left_mb"] + one["models_mb"]
         lines += [f"## {got['swaps']} swaps at {one['items']:,} items", ""]
         steps = [
             [f"{int(step['swaps'])}", f"{step['highest_mb']:,.0f}", f"{step['left_mb']:,.0f}"]
@@ -187,7 +196,8 @@ def page(found: list[dict[str, Any]]) -> str:
         lines += [*markdown([["swaps", "highest, MB", "left, MB"], *steps]), ""]
         lines += [
             f"After the first {FIRST_SWAPS} the highest grew by {got['highest_growth']:.1%}, what is left by "
-            f"{got['left_growth']:.1%}. A swap took {got['seconds_each']:.1f} s; of the requests beside it "
+            f"{got['left_growth']:.1%}; the highest of all was {got['highest_mb'] / twice:.0%} of one version and the "
+            f"models once more ({twice:,.0f} MB). A swap took {got['seconds_each']:.1f} s; of the requests beside it "
             f"{got['load']['answered']:,.0f} were answered, {got['load']['failed']:.0f} were not.",
             "",
         ]

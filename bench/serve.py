@@ -12,20 +12,19 @@ half    latency at half of these rates, sent at a constant rate, measured from w
 
 The server runs on one core, alone; the load, Postgres and the broker on the others. Rates are the best of several numbers of
 connections at which p99 stays under 25 ms. A world is made once and kept in --home, .headwater/bench-serve-N by default:
-for a million items that takes half an hour. wrk: `apt-get install wrk`.
+for a million items that takes half an hour. A size takes 17 runs of --seconds for each of --repeats, and a minute or two:
+eleven minutes as it comes. wrk: `apt-get install wrk`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
 import socket
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -33,13 +32,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench import serve_world  # noqa: E402 -- run as a script, from anywhere
+from bench.index import search  # noqa: E402
 from bench.load import Figures, at_rate, figures, flat_out, once, wrk  # noqa: E402
 from bench.serve_page import page  # noqa: E402
 from bench.serve_process import Server, Writer, path_of  # noqa: E402
@@ -48,7 +47,6 @@ from core.registry import open_registry  # noqa: E402
 from core.settings import Settings, load_settings  # noqa: E402
 from core.store import Store, open_store  # noqa: E402
 from headwater.services import running_services  # noqa: E402
-from models.index import VectorIndex  # noqa: E402
 from serving.service import Service  # noqa: E402
 
 SERVER_CORE = 0
@@ -56,18 +54,21 @@ MODELS = ("popularity", "transitions", "als", "blend")
 WARM_USERS = 2_000
 CONNECTIONS = (2, 4, 8, 16, 32)
 SLOWEST_MS = 25.0
-DIMENSIONS = 64
 ABOUT = __doc__[__doc__.index("null    GET") : __doc__.rindex(" A world is made")]
+
+
+def costed(server: Server, run: Callable[[], Figures], seconds: float) -> Figures:
+    """A run, with the server's CPU time for an answer of it."""
+    before = server.cpu_s
+    found = run()
+    return replace(found, cpu_ms=(server.cpu_s - before) / max(1.0, found.rate * seconds) * 1000)
 
 
 def best(server: Server, run: Callable[[int], Figures], seconds: float) -> Figures:
     """The run with the highest rate at which p99 stays under SLOWEST_MS, of several numbers of connections."""
     runs = []
     for connections in CONNECTIONS:
-        before = server.cpu_s
-        found = run(connections)
-        cpu_ms = (server.cpu_s - before) / max(1.0, found.rate * seconds) * 1000
-        runs.append(replace(found, cpu_ms=cpu_ms, connections=connections))
+        runs.append(replace(costed(server, lambda: run(connections), seconds), connections=connections))  # noqa: B023
     good = [one for one in runs if one.failed == 0 and one.p99_ms < SLOWEST_MS]
     return max(good or runs, key=lambda one: one.rate)
 
@@ -86,25 +87,29 @@ class Bench:
     def warm(self) -> Figures:
         """Histories unchanged since the last request."""
         path = "/v1/users/user-%07d/recommendations"
-        asyncio.run(once(self.server.port, map(path_of, range(WARM_USERS))))
+        once(self.server.port, map(path_of, range(WARM_USERS)))
         return best(self.server, lambda c: wrk(self.server.port, path, WARM_USERS, c, self.seconds), self.seconds)
 
     def cold(self) -> Figures:
         """A new event of the user before every request."""
         with Writer(self.store, self.n_items) as writer:
-            run = lambda c: figures(asyncio.run(flat_out(self.server.port, writer.next_path, c, self.seconds)))  # noqa: E731
+            run = lambda c: figures(flat_out(self.server.port, writer.next_path, c, self.seconds))  # noqa: E731
             return best(self.server, run, self.seconds)
 
     def warm_at(self, rate: float) -> Figures:
         """Latency at a constant rate, histories unchanged since each was asked for once: the runs before have changed them."""
-        asyncio.run(once(self.server.port, map(path_of, range(WARM_USERS))))
+        once(self.server.port, map(path_of, range(WARM_USERS)))
         paths = map(path_of, cycle(range(WARM_USERS)))
-        return figures(asyncio.run(at_rate(self.server.port, paths, rate, self.seconds)))
+        return self._at(paths, rate)
 
     def cold_at(self, rate: float) -> Figures:
         """Latency at a constant rate, a new event before every request."""
         with Writer(self.store, self.n_items) as writer:
-            return figures(asyncio.run(at_rate(self.server.port, writer.paths(), rate, self.seconds)))
+            return self._at(writer.paths(), rate)
+
+    def _at(self, paths: Iterator[str], rate: float) -> Figures:
+        run = lambda: figures(at_rate(self.server.port, paths, rate, self.seconds))  # noqa: E731
+        return costed(self.server, run, self.seconds)
 
 
 def medians(runs: list[Figures]) -> Figures:
@@ -139,10 +144,9 @@ def measure(n_items: int, home: Path, seconds: float, repeats: int, only: str) -
             bench = Bench(settings, store, server, n_items, seconds)
             if only:
                 return {"items": n_items, only: asdict(getattr(bench, only)())}
-            null, warm, cold = (
-                medians([run() for _ in range(repeats)]) for run in (bench.null, bench.warm, bench.cold)
-            )
-            warm_half = medians([bench.warm_at(warm.rate / 2) for _ in range(repeats)])
+            null, warm = (medians([run() for _ in range(repeats)]) for run in (bench.null, bench.warm))
+            warm_half = medians([bench.warm_at(warm.rate / 2) for _ in range(repeats)])  # before anything is written
+            cold = medians([bench.cold() for _ in range(repeats)])
             cold_half = medians([bench.cold_at(cold.rate / 2) for _ in range(repeats)])
             found = {"null": null, "warm": warm, "cold": cold, "warm_half": warm_half, "cold_half": cold_half}
             return {
@@ -151,39 +155,6 @@ def measure(n_items: int, home: Path, seconds: float, repeats: int, only: str) -
             }  # fmt: skip
         finally:
             server.stop()
-
-
-def search(n: int, queries: int = 100) -> dict[str, Any]:
-    """Vectors in clusters, searched exactly and by the index that serving would have: CPU time, recall, a filter of 1%."""
-    rng = np.random.default_rng(1)
-    centres = rng.standard_normal((max(10, n // 200), DIMENSIONS), np.float32)
-    cloud = [
-        centres[rng.integers(0, len(centres), m)] + np.float32(0.7) * rng.standard_normal((m, DIMENSIONS), np.float32)
-        for m in (n, queries)
-    ]
-    vectors, asked = cloud
-    narrow = np.zeros(n, bool)
-    narrow[rng.choice(n, n // 100, replace=False)] = True
-    found: dict[str, Any] = {}
-    for kind in ("flat", "auto"):
-        began = time.process_time()
-        index = VectorIndex.build(vectors, kind)  # type: ignore[arg-type]
-        found[kind] = {
-            "kind": type(index.index).__name__, "build_s": time.process_time() - began,
-            "search_ms": _search_ms(index, asked, None), "narrow_ms": _search_ms(index, asked, narrow),
-            "recall": index.recall(vectors, asked),
-            "full": bool((index.search(asked, 100, narrow)[0] >= 0).all()) if n >= 10_000 else None,
-        }  # fmt: skip
-    return found
-
-
-def _search_ms(index: VectorIndex, asked: np.ndarray, allowed: np.ndarray | None) -> float:
-    times = []
-    for one in asked:
-        began = time.thread_time()
-        index.search(one[None], 100, allowed)
-        times.append((time.thread_time() - began) * 1000)
-    return statistics.median(times)
 
 
 def swaps(n_items: int, home: Path, times: int) -> dict[str, Any]:
@@ -236,12 +207,12 @@ def main() -> None:
             else measure(n_items, home, given.seconds, given.repeats, given.only)
         )
         found.append(one)
+        if given.page and not (given.swaps or given.only):
+            given.page.write_text(page(found, ABOUT, f"--seconds {given.seconds:g} --repeats {given.repeats}"))
     if given.json or given.swaps or given.only:
         print(json.dumps(found, indent=2))
     else:
-        print(page(found, ABOUT))
-    if given.page:
-        given.page.write_text(page(found, ABOUT))
+        print(page(found, ABOUT, f"--seconds {given.seconds:g} --repeats {given.repeats}"))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ One = dict[str, Any]  # everything measured of one size: bench.serve.measure
 RATES = ("null", "warm", "cold", "warm_half", "cold_half")
 
 
-def page(found: Sequence[One], about: str) -> str:
-    """The table of these sizes, below what it is about."""
+def page(found: Sequence[One], about: str, options: str) -> str:
+    """The table of these sizes, below what it is about; `options` are those of the command besides the sizes."""
 
     def row(label: str, cell: Callable[[One], str]) -> list[str]:
         return [label, *(cell(one) for one in found)]
@@ -31,14 +31,16 @@ def page(found: Sequence[One], about: str) -> str:
         row("lists full there", lambda one: "yes" if chosen(one)["full"] else "no"),
         row("its build, CPU s", lambda one: f"{chosen(one)['build_s']:.1f}"),
         *(made for kind in ("warm", "cold") for made in _rates(kind, row)),
-        row("failed or refused, all of the above", lambda one: str(sum(one[name]["failed"] for name in RATES))),
+        row(
+            "failed or refused: " + ", ".join(RATES), lambda one: ", ".join(str(one[name]["failed"]) for name in RATES)
+        ),
         row("start to ready, s", lambda one: f"{one['ready_s']:.1f}"),
         row("memory after the start, MB", lambda one: f"{one['started_mb']:,.0f}"),
         row("memory in the end, MB", lambda one: f"{one['asked_mb']:,.0f}"),
     ]
     sizes = ",".join(str(one["items"]) for one in found)
     made = (
-        f"Made by `python bench/serve.py --items {sizes}` on {platform.machine()}, {os.cpu_count()} cores, "
+        f"Made by `python bench/serve.py --items {sizes} {options}` on {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}."
     )
     return "\n".join(["# How fast answers come", "", "```", about, "```", "", *markdown(rows), "", made, ""])
@@ -54,4 +56,5 @@ def _rates(kind: str, row: Callable[[str, Callable[[One], str]], list[str]]) -> 
         row(f"{kind}: connections", lambda one: str(one[kind]["connections"])),
         row(f"{kind}: CPU ms of the server", lambda one: f"{one[kind]['cpu_ms']:.2f}"),
         row(f"{kind} at half the rate: p50, p99 in ms", pair(f"{kind}_half")),
+        row(f"{kind} at half the rate: CPU ms of the server", lambda one: f"{one[f'{kind}_half']['cpu_ms']:.2f}"),
     ]

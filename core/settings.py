@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"  # where the API listens
     port: Port = 8080  # 0 takes a free one
     metrics_port: Port = 0  # where the roles but serve show /metrics (`up`: this port, and 2 and 3 above); 0: nowhere
-    max_running: Positive | None = None  # requests for lists answered at once; None: 4 for each core, at least 8
+    max_running: Positive | None = None  # requests for lists answered at once; None: 4 for each core, at least 16
     max_waiting: Positive = 64  # requests of a kind that wait for their turn; more are refused
     max_wait_ms: Positive = 250  # longest wait of a request for lists; then it is refused
     max_connections: Positive = 4096  # of clients to the API; more are refused

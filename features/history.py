@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from core.store.history import HistoryEvent
@@ -18,13 +20,13 @@ def live_history(
 
     Weights follow Interactions.from_columns: a kind without a weight weighs 1, a negative value counts against.
     """
-    rows = items.rows([event.item for event in events])
-    times = np.array([event.time.timestamp() for event in events], dtype=np.float64)
-    weights = np.array([_weight(event, kind_weights) for event in events], dtype=np.float32)
-    known = np.flatnonzero(rows >= 0)[::-1]  # the store gives newest first
-    return rows[known], times[known], weights[known]
-
-
-def _weight(event: HistoryEvent, kind_weights: Mapping[str, float]) -> float:
-    weight = kind_weights.get(event.kind, 1.0)
-    return -abs(weight) if event.value is not None and event.value < 0 else weight
+    if not events:
+        return np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.float32)
+    names, kinds, moments, values = zip(*map(astuple, events), strict=True)
+    rows = items.rows(names)
+    times = np.array([moment.timestamp() for moment in moments])
+    weights = np.fromiter(map(kind_weights.get, kinds, repeat(1.0)), np.float32, len(kinds))
+    against = [at for at, value in enumerate(values) if value is not None and value < 0]
+    weights[against] = -np.abs(weights[against])
+    known = (rows >= 0).nonzero()[0][::-1]  # the store gives newest first
+    return rows.take(known), times.take(known), weights.take(known)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
+from itertools import count, islice, repeat
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 from weakref import WeakValueDictionary
@@ -21,7 +21,31 @@ from core.errors import InvalidRequest, NotFound
 from core.settings import DEFAULT_KIND_WEIGHTS
 
 UNNAMED_KIND = "interaction"
+AT_ONCE = 10_000  # ids looked up or noted: some milliseconds, after which other threads have their turn
 Column: TypeAlias = "Sequence[Any] | NDArray[Any] | pa.Array | pa.ChunkedArray"
+
+
+def rows_of(row_of: Mapping[str, int], externals: Collection[str] | NDArray[np.object_]) -> NDArray[np.int32]:
+    """The rows (m,) int32 of many ids, -1 where unknown."""
+    found, n = map(row_of.get, externals, repeat(-1)), len(externals)
+    if n <= AT_ONCE:
+        return np.fromiter(found, np.int32, n)
+    rows = np.empty(n, np.int32)
+    for at in range(0, n, AT_ONCE):
+        rows[at : at + AT_ONCE] = np.fromiter(islice(found, AT_ONCE), np.int32)
+    return rows
+
+
+def union_of(tables: Sequence[NDArray[np.object_]]) -> NDArray[np.object_]:
+    """All the ids of these ascending arrays, ascending: the very array that holds all of them where there is one."""
+    whole = max(tables, key=len)
+    if not np.less(whole[:-1], whole[1:], dtype=bool).all():
+        return np.array(sorted({one for table in tables for one in table.tolist()}), np.object_)
+    for table in {id(one): one for one in tables}.values():
+        if np.count_nonzero(IdTable(table).rows(whole) >= 0) < len(table):
+            missing = np.unique(table[IdTable(whole).rows(table) < 0])
+            whole = np.insert(whole, np.searchsorted(whole, missing), missing)
+    return whole
 
 
 class _RowOf(dict[str, int]):
@@ -43,7 +67,9 @@ class IdTable:
     def _row_of(self) -> dict[str, int]:
         found = _row_of.get(id(self.ids))
         if found is None:
-            found = _RowOf(zip(self.ids.tolist(), range(len(self.ids)), strict=True))
+            found = _RowOf()
+            for at in range(0, len(self.ids), AT_ONCE):
+                found.update(zip(self.ids[at : at + AT_ONCE].tolist(), count(at)))
             found.ids = self.ids
             _row_of[id(self.ids)] = found
         return found
@@ -59,7 +85,7 @@ class IdTable:
         """The rows (m,) int32 of many ids, -1 where unknown."""
         if externals is self.ids:
             return np.arange(len(self.ids), dtype=np.int32)
-        return np.fromiter(map(self._row_of.get, externals, repeat(-1)), dtype=np.int32, count=len(externals))
+        return rows_of(self._row_of, externals)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from core.errors import ConfigurationError
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
+from models.blend_terms import newest
 from models.recommender import (
     Mask,
     Ranked,
@@ -108,8 +109,8 @@ class ALS:
 
     def fold(self, users: UserBatch) -> Folded:
         """See models.blend_terms.FoldingRecommender."""
-        read = users.newest(self.config.history)
-        vectors = self.factors[read.items]
+        read = newest(users, self.config.history)
+        vectors = self.factors.take(read.items, axis=0)
         confidence: NDArray[np.float32] = (self.config.alpha * read.weights * self.config.recency**read.age).astype(
             np.float32
         )

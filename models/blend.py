@@ -8,11 +8,12 @@ and Croft 2007, "Linear feature-based models for information retrieval").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -20,9 +21,8 @@ from numpy.typing import NDArray
 
 from core.errors import ArtifactCorrupt, ConfigurationError, InvalidRequest
 from core.progress import Reporter, Silent
-from features.interactions import IdTable, Interactions
-from models.blend_rest import Passes, standardised
-from models.blend_search import Search
+from features.interactions import IdTable, Interactions, union_of
+from models.blend_rest import standardised
 from models.blend_terms import Asked
 from models.blend_weights import Learned, learn_weights
 from models.item_text import Texts, fit_with_texts
@@ -40,6 +40,9 @@ from models.recommender import (
     strongest_terms,
     top_k,
 )
+
+if TYPE_CHECKING:
+    from models.blend_search import Search
 
 Validation = Literal["time", "leave-last-out", "held-out"]
 
@@ -74,6 +77,7 @@ class Blend:
     """`models`, one a member, and `weights` (members,) float32. Its items are those of any of them.
 
     `trained` (n_items,) bool: not those added by `with_items`, which are standardised only where they are spoken of; None: all.
+    `saved_ids` are the items that a loaded one was saved with, in its own members.
     """
 
     name: ClassVar[str] = "blend"
@@ -86,6 +90,7 @@ class Blend:
     models: tuple[Recommender, ...]
     weights: NDArray[np.float32]
     trained: Mask | None = None
+    saved_ids: NDArray[np.object_] | None = None
 
     @classmethod
     def fit(
@@ -119,9 +124,7 @@ class Blend:
         weights = np.array(config.weights or (1.0,) * len(models), np.float32)
         if len(weights) != len(models) or not models:
             raise ConfigurationError(f"a blend of {len(models)} members has {len(weights)} weights; give one each")
-        ids = models[0].item_ids
-        if any(not np.array_equal(model.item_ids, ids) for model in models):
-            ids = np.array(sorted({item for model in models for item in model.item_ids.tolist()}), np.object_)
+        ids = union_of([model.item_ids for model in models])
         return cls(config, ids, max(model.trained_until_s for model in models), tuple(models), weights)
 
     def learned(self, split: Split, seed: int = 0, reporter: Reporter | None = None) -> Learned:
@@ -155,15 +158,15 @@ class Blend:
     def recommend(self, users: UserBatch, k: int, exclude: Mask | None = None) -> Ranked:
         """See models.recommender.Recommender."""
         if len(users) == 1 and k > 0:
-            return self.best(users, k, lambda rows: _passing(exclude, rows))
+            return self.best(
+                users, k, np.ones(len(self._all), bool) if exclude is None else ~exclude.reshape(-1), self._all
+            )
         return top_k(self.scores(users), k, exclude)
 
-    def best(self, users: UserBatch, k: int, passes: Passes) -> Ranked:
-        """As `recommend`, for a batch of one, among the items that pass: only those that may be answered are asked about."""
-        found = None if self._search is None else self._search.best(users, k, passes)
-        if found is not None:
-            return found
-        return top_k(self.scores(users), k, ~passes(np.arange(len(self.item_ids))))
+    def best(self, users: UserBatch, k: int, allowed: Mask, rows: NDArray[np.int32]) -> Ranked:
+        """As `recommend`, for a batch of one: of the items for which `allowed` (N,) is true in their `rows` (n_items,) int32."""
+        found = None if self._search is None else self._search.best(users, k, allowed, rows)
+        return top_k(self.scores(users), k, ~allowed[rows]) if found is None else found
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """What the members find similar, each scaled by its best, weighted and summed."""
@@ -207,25 +210,43 @@ class Blend:
             model.save(folder / f"member-{at}")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """See models.recommender.Recommender."""
+    def load(cls, folder: Path, live: Mapping[str, Recommender] = MappingProxyType({})) -> Self:
+        """See models.recommender.Recommender. In place of members of its own it asks those of the same name and configuration
+        in `live`, which are loaded already and may know other items."""
         saved = load_model(folder, cls.name, ("weights",))
         config = saved.config_as(BlendConfig)
         check_shape(folder, saved.arrays["weights"], len(config.members))
         kinds = member_kinds()
         if unknown := [member.name for member in config.members if member.name not in kinds]:
             raise ArtifactCorrupt(f"{folder}: no model is named {unknown[0]!r}; train and publish the model again")
-        models = [kinds[m.name].load(folder / f"member-{at}") for at, m in enumerate(config.members)]
+        models: list[Recommender] = []
+        for at, member in enumerate(config.members):
+            other = live.get(member.name)
+            if other is None or other.config != member_config(member):
+                other = kinds[member.name].load(folder / f"member-{at}")
+            models.append(other)
         found = cls.of(models, config)
-        if not np.array_equal(found.item_ids, saved.item_ids):
+        borrowed = any(model is live.get(model.name) for model in models)
+        if not borrowed and not np.array_equal(found.item_ids, saved.item_ids):
             raise ArtifactCorrupt(f"{folder}: the members have other items than the blend; train and publish it again")
-        return found
+        return replace(found, saved_ids=saved.item_ids)
+
+    @cached_property
+    def _all(self) -> NDArray[np.int32]:
+        """Its own rows."""
+        return np.arange(len(self.item_ids), dtype=np.int32)
 
     @cached_property
     def _rows(self) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
         """For each member: its row of each item of the blend, -1 for none, and the blend's row of each item of its own."""
-        whole = IdTable(self.item_ids)
-        return [(IdTable(m.item_ids).rows(self.item_ids), whole.rows(m.item_ids)) for m in self.models]
+        tables = {id(m.item_ids): IdTable(m.item_ids) for m in self.models}
+        rows = {}
+        for one, table in tables.items():
+            own, back = table.rows(self.item_ids), np.empty(len(table), np.int32)
+            known = np.flatnonzero(own >= 0)
+            back[own[known]] = known  # all of its items are the blend's, too
+            rows[one] = own, back
+        return [rows[id(m.item_ids)] for m in self.models]
 
     @cached_property
     def _asked(self) -> list[Asked]:
@@ -236,14 +257,9 @@ class Blend:
     @cached_property
     def _search(self) -> Search | None:
         """The quick way for one user."""
+        from models.blend_search import Search  # compiled: who asks for no user does without
+
         return Search.of([one for one in self._asked if one.weight], self.trained)
-
-
-def _passing(exclude: Mask | None, rows: NDArray[np.int64]) -> Mask:
-    """Which of these rows a batch of one may be answered with."""
-    if exclude is None:
-        return np.ones(len(rows), dtype=bool)
-    return ~(exclude if exclude.ndim == 1 else exclude[0])[rows]
 
 
 def member_kinds() -> dict[str, type[Recommender]]:

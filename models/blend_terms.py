@@ -4,45 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import _sparsetools  # its public ways check and copy what these do in one pass
 
 from models.recommender import Recommender, UserBatch, VectorRecommender
 
+NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
+
 
 class Terms(NamedTuple):
-    """m terms: `columns` (m,) int32, the items spoken of, one met several times, and `values` (m,) float32, what is said of each.
+    """What the h interactions of a user with `items` (h,) int32 say: interaction i of the items `columns`[starts[i]:stops[i]], of
+    which one may be met several times, the `values` there, and it counts `weights`[i].
 
-    They stand in the order of the h interactions that say it, `items` (h,) int32: those of interaction i are
-    indptr[i]:indptr[i + 1] (h + 1,), and count `weights`[i] (h,) float32 times.
+    `columns` int32 and `values` float32 may be a whole model's; `starts` and `stops` (h,) are int64, `weights` (h,) float32.
     """
 
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
-    items: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
     weights: NDArray[np.float32]
-    indptr: NDArray[np.int32]
+    items: NDArray[np.int32]
 
-    def add_to(self, total: NDArray[np.float32]) -> None:
-        """Add what is said of each item to `total` (n_items,), where it stands."""
-        _sparsetools.csc_matvec(
-            len(total), len(self.items), self.indptr, self.columns, self.values, self.weights, total
-        )
+
+def newest(users: UserBatch, n: int) -> UserBatch:
+    """As `users.newest(n)` for a batch of one, but as views: not to be given to scipy, which sorts."""
+    size = len(users.items)
+    if size <= n:
+        return users
+    last, indptr = slice(size - n, size), np.array([0, n], np.int64)
+    return UserBatch(users.rows, indptr, users.items[last], users.times_s[last], users.weights[last], users.now_s)
 
 
 def row_terms(matrix: sparse.csr_matrix, items: NDArray[np.int32], weights: NDArray[np.float32]) -> Terms:
     """The rows of a csr matrix for `items` (h,), which count `weights` (h,)."""
-    rows = items.astype(matrix.indptr.dtype, copy=False)
-    starts = matrix.indptr.take(rows)
-    indptr = np.zeros(len(rows) + 1, matrix.indptr.dtype)
-    (matrix.indptr.take(rows + 1) - starts).cumsum(out=indptr[1:])
-    columns, values = np.empty(indptr[-1], matrix.indices.dtype), np.empty(indptr[-1], matrix.data.dtype)
-    _sparsetools.csr_row_index(len(rows), rows, matrix.indptr, matrix.indices, matrix.data, columns, values)
-    return Terms(columns, values, items, weights, indptr)
+    columns, values = matrix.indices.astype(np.int32, copy=False), matrix.data.astype(np.float32, copy=False)
+    starts, stops = matrix.indptr.take(items), matrix.indptr[1:].take(items)
+    return Terms(columns, values, starts.astype(np.int64), stops.astype(np.int64), weights, items)
 
 
 @runtime_checkable
@@ -126,10 +127,7 @@ class Asked:
         """Its rows of items of the blend, -1 for none."""
         return item_ix if self.alike else np.where(item_ix >= 0, self.own[item_ix], -1).astype(np.int32)
 
-    def terms(self, users: UserBatch) -> Terms:
-        """See SparseRecommender."""
-        said = cast(SparseRecommender, self.model).terms(self.users(users))
-        if self.alike:
-            return said
-        columns = self.back[said.columns].astype(said.indptr.dtype, copy=False)
-        return said._replace(columns=columns, items=self.back[said.items])
+    @cached_property
+    def moved(self) -> NDArray[np.int32]:
+        """`back`, or (0,) where the rows are the same."""
+        return NO_ROWS if self.alike else self.back

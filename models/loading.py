@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from core.errors import ArtifactCorrupt, HeadwaterError
 from models import RECOMMENDERS
+from models.blend import Blend
 from models.recommender import Recommender
 
 # What arithmetic on foreign numbers raises. A file whose checksum is right may still have been made by someone else.
@@ -15,13 +18,16 @@ MISFITS = (
 )  # fmt: skip
 
 
-def load_recommender(name: str, folder: Path) -> Recommender:
-    """The model `name` that lies in `folder`. Raises ArtifactCorrupt for files that do not make one."""
+def load_recommender(name: str, folder: Path, live: Mapping[str, Recommender] = MappingProxyType({})) -> Recommender:
+    """The model `name` that lies in `folder`; a blend asks the `live` ones in place of its own members, as Blend.load says.
+
+    Raises ArtifactCorrupt for files that do not make one.
+    """
     kind = RECOMMENDERS.get(name)
     if kind is None:
         raise ArtifactCorrupt(f"this installation has no model named {name!r}: update it, or roll back")
     try:
-        return kind.load(folder)
+        return Blend.load(folder, live) if kind is Blend else kind.load(folder)
     except HeadwaterError:
         raise
     except MISFITS as error:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.errors import ArtifactCorrupt
-from models.blend_terms import Terms, row_terms
+from models.blend_terms import Terms, newest, row_terms
 from models.recommender import Mask, Ranked, UserBatch, check_shape, ragged_top_k, strongest_terms
 
 ARRAYS = ("indptr", "indices", "data")
@@ -40,7 +40,7 @@ class Neighbours:
 
     def terms(self, users: UserBatch) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = users.newest(self.history)
+        read = newest(users, self.history)
         return row_terms(self.weights, read.items, counts(read, self.recency))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:

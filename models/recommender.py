@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from core.errors import ArtifactCorrupt, Conflict
 from core.lazy import lazy
 from core.progress import Reporter
 from features.interactions import Interactions
+from models.arrays import read_arrays
 from models.shared_ids import shared_ids
 
 ConfigT = TypeVar("ConfigT")
@@ -317,8 +317,8 @@ def load_model(folder: Path, name: str, arrays: Sequence[str]) -> Saved:
     try:
         about = msgspec.json.decode((folder / "model.json").read_bytes(), type=_About)
         ids = shared_ids((folder / "items.json").read_bytes())
-        found = load_file(folder / "arrays.safetensors")
-    except (OSError, msgspec.MsgspecError, SafetensorError, RecursionError, ValueError, KeyError) as error:
+        found = read_arrays(folder / "arrays.safetensors")
+    except (OSError, msgspec.MsgspecError, RecursionError, ValueError, KeyError) as error:
         raise ArtifactCorrupt(f"{folder}: {error}; train and publish the model again") from error
     if about.name != name:
         raise ArtifactCorrupt(f"{folder} holds a model named {about.name!r}, not {name!r}")

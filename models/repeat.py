@@ -17,7 +17,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
-from models.blend_terms import Terms
+from models.blend_terms import Terms, newest
 from models.recommender import (
     Mask,
     Ranked,
@@ -87,9 +87,10 @@ class Repeat:
 
     def terms(self, users: UserBatch) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = users.newest(self.config.history)
-        one_each = np.arange(len(read.items) + 1, dtype=np.int32)
-        return Terms(read.items, np.ones(len(read.items), np.float32), read.items, self.chance[read.age], one_each)
+        read = newest(users, self.config.history)
+        one_each = np.arange(len(read.items) + 1)
+        chance = self.chance[read.age].astype(np.float32, copy=False)
+        return Terms(read.items, np.ones(len(chance), np.float32), one_each[:-1], one_each[1:], chance, read.items)
 
     def with_items(self, item_ids: NDArray[np.object_]) -> Self:
         """What one had may come again also where nobody had it in training."""

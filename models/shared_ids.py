@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.interactions import AT_ONCE
+
 _known: WeakValueDictionary[bytes, NDArray[np.object_]] = (
     WeakValueDictionary()
 )  # by the checksum of what they were read from
@@ -23,7 +25,10 @@ def shared_ids(raw: bytes) -> NDArray[np.object_]:
     ids = _known.get(digest)
     if ids is None:
         found = msgspec.json.decode(raw, type=list[str])
-        if len(set(found)) < len(found):
+        seen: set[str] = set()
+        for at in range(0, len(found), AT_ONCE):
+            seen.update(found[at : at + AT_ONCE])
+        if len(seen) < len(found):
             raise ValueError("items.json names an item twice")
         ids = np.array(found, dtype=np.object_)
         ids.flags.writeable = False

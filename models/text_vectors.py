@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Self
+from typing import NamedTuple, Self
 from zlib import crc32
 
 import numpy as np
@@ -72,24 +72,34 @@ def unit(buckets: NDArray[np.int32], weights: NDArray[np.float32]) -> TextVector
     return ascending.take(first), (total / (length or 1.0)).astype(np.float32, copy=False)
 
 
-def mean(vectors: Sequence[TextVector], weights: Sequence[float]) -> TextVector:
-    """The direction of the weighted sum of vectors."""
-    sizes = [len(buckets) for buckets, _ in vectors]
-    buckets = np.concatenate([NO_BUCKETS, *(buckets for buckets, _ in vectors)])
-    values = np.concatenate([NO_WEIGHTS, *(values for _, values in vectors)])
-    return unit(buckets, values * np.repeat(np.array(weights, np.float32), sizes))
+class Texts(NamedTuple):
+    """m texts side by side: entry i is of text `owner`[i], which has `weights`[i] float32 in bucket `buckets`[i] int32."""
+
+    m: int
+    buckets: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    owner: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, vectors: Sequence[TextVector]) -> Self:
+        """These vectors."""
+        buckets, weights = [buckets for buckets, _ in vectors], [weights for _, weights in vectors]
+        owner = np.arange(len(vectors)).repeat([len(one) for one in buckets])
+        return cls(len(vectors), np.concatenate([NO_BUCKETS, *buckets]), np.concatenate([NO_WEIGHTS, *weights]), owner)
 
 
-def cosines(vectors: Sequence[TextVector], other: TextVector) -> NDArray[np.float32]:
-    """(m,) float32, 0 to 1: how much each of m texts is like another."""
+def mean(texts: Texts, weights: Sequence[float]) -> TextVector:
+    """The direction of the weighted sum of texts."""
+    return unit(texts.buckets, texts.weights * np.array(weights, np.float32).take(texts.owner))
+
+
+def cosines(texts: Texts, other: TextVector) -> NDArray[np.float32]:
+    """(m,) float32, 0 to 1: how much each text is like another."""
     if len(other[0]) == 0:
-        return np.zeros(len(vectors), np.float32)
-    buckets = np.concatenate([NO_BUCKETS, *(buckets for buckets, _ in vectors)])
-    weights = np.concatenate([NO_WEIGHTS, *(values for _, values in vectors)])
-    at = np.minimum(np.searchsorted(other[0], buckets), len(other[0]) - 1)
-    products = np.where(other[0][at] == buckets, weights * other[1][at], np.float32(0))
-    owner = np.repeat(np.arange(len(vectors)), [len(buckets) for buckets, _ in vectors])
-    return np.bincount(owner, products, len(vectors)).astype(np.float32)
+        return np.zeros(texts.m, np.float32)
+    at = np.minimum(other[0].searchsorted(texts.buckets), len(other[0]) - 1)
+    products = texts.weights * other[1].take(at) * (other[0].take(at) == texts.buckets)
+    return np.bincount(texts.owner, products, texts.m).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter
 from features.interactions import Interactions
-from models.blend_terms import Terms, row_terms
+from models.blend_terms import Terms, newest, row_terms
 from models.neighbours import strongest
 from models.recommender import (
     Mask,
@@ -102,7 +102,7 @@ class Transitions:
 
     def terms(self, users: UserBatch) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = users.newest(self.config.history)
+        read = newest(users, self.config.history)
         return row_terms(self.next_items, read.items, self._weight(read))
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:

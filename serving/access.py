@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 
 from core.errors import DatabaseUnavailable, Forbidden, InvalidRequest, RateLimited, Unauthorized
 from core.store.keys import Key, KeyStore
@@ -29,7 +30,7 @@ KEPT_KEYS = 10_000
 KEY = re.compile(r"hw_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 KEY_STATE = "key"  # where a request carries the key that it was let in with
 NOBODY = "anyone (no key asked)"
-PROVIDED = frozenset({"service", "data", "who"})  # what routes are given that is no parameter of the request
+PROVIDED = frozenset({"service", "data", "who", "request"})  # what routes are given that is no parameter of the request
 
 
 class Default(NamedTuple):
@@ -125,12 +126,16 @@ async def guard(connection: ASGIConnection, handler: BaseRouteHandler) -> None: 
     if scope != PUBLIC:
         service = connection.app.state.service
         if service.access.required:
-            key = await service.access.admit(_key(connection), scope, service.threads.database.threads)
-            connection.scope["state"][KEY_STATE] = key
+            await let_in(connection.scope, service.access, scope, service.threads.database.threads)
         else:
             _refuse_other_sites(connection)
     if connection.scope.get("query_string"):
         _refuse_unknown_parameters(connection, handler)
+
+
+async def let_in(scope: Scope, access: Access, wanted: str | None, pool: ThreadPoolExecutor) -> None:
+    """Check the request's key, and keep it with the request. Raises as Access.admit does."""
+    scope["state"][KEY_STATE] = await access.admit(_key(scope), wanted, pool)
 
 
 def who_asks(request: Request[Any, Any, Any]) -> str:
@@ -141,9 +146,9 @@ def who_asks(request: Request[Any, Any, Any]) -> str:
     return key.label.strip() or f"key {key.key_id}"
 
 
-def _key(connection: ASGIConnection) -> str:  # type: ignore[type-arg]
+def _key(scope: Scope) -> str:
     own = ""
-    for name, value in connection.scope["headers"]:
+    for name, value in scope["headers"]:
         if name == b"authorization":
             scheme, _, given = value.decode("latin-1").partition(" ")
             if scheme.lower() == "bearer" and given:

@@ -166,9 +166,9 @@ def gates(settings: Settings) -> Mapping[str, Gate]:
 
 
 def default_running() -> int:
-    """Four for each core, at least eight: what waits for Postgres together is read together, and costs less."""
+    """Four for each core, at least sixteen: what waits for Postgres together is read together, and costs less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(8, 4 * cores)
+    return max(16, 4 * cores)
 
 
 def _open_files() -> int:

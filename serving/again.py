@@ -27,8 +27,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class _Made:
-    """Something shown, the question, and when and from what it was made: `epoch` stands for the models and the catalogue, which
-    are not to be kept in memory by answers."""
+    """Something shown, the question, and when and from what it was made: `epoch` stands for the models, the catalogue and
+    the stored reasons, which are not to be kept in memory by answers."""
 
     ask: Ask
     epoch: object
@@ -64,7 +64,7 @@ class Answers:
 
     def _epoch(self, query: Query) -> object:
         """The same object as long as the models, the catalogue and what of it may be shown stay the same."""
-        parts = (query.models, query.view, query.shelf, query.view.servable(query.now))
+        parts = (query.models, query.view, query.shelf, query.said, query.view.servable(query.now))
         last, epoch = self._last
         if len(last) != len(parts) or any(one is not other for one, other in zip(last, parts, strict=True)):
             epoch = object()

@@ -47,8 +47,9 @@ class Repeating:
         while not self._stopped.wait(pause_s):
             began = time.monotonic()
             self._call()
+            # The first call reads everything, which says nothing of what the next will cost.
+            pause_s = max(self._every_s, (time.monotonic() - began) / LONGEST_SHARE * self._ran.is_set())
             self._ran.set()
-            pause_s = max(self._every_s, (time.monotonic() - began) / LONGEST_SHARE)
 
     def _call(self) -> None:
         try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from itertools import repeat
+from itertools import count
 
 import numpy as np
 from msgspec.json import encode
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from core.store import Store
 from core.store.catalogue import Item
 from core.telemetry import CATALOGUE_AGE_SECONDS
+from features.interactions import AT_ONCE, rows_of
+from serving.items import Facts, Items, Lines
 
 REFRESH_EVERY_S = 0.25
 COUNTS_EVERY_S = 10.0
@@ -44,7 +46,7 @@ class View:
 
     ids: list[str]
     row_of: Mapping[str, int]
-    items: list[Item | None]
+    items: Items
     shown: Mask
     timed: Rows
     from_s: NDArray[np.float64]
@@ -62,11 +64,10 @@ class View:
         row = self.row_of.get(item, -1)
         return row if row < len(self) else -1
 
-    def rows(self, items: Iterable[str]) -> Rows:
+    def rows(self, items: Collection[str]) -> Rows:
         """The rows of those items that have one."""
-        row_of, n = self.row_of, len(self)
-        found = np.fromiter(map(row_of.get, items, repeat(-1)), np.int32)
-        return found[(found >= 0) & (found < n)]
+        found = rows_of(self.row_of, items)
+        return found[(found >= 0) & (found < len(self))]
 
     def servable(self, now: datetime) -> Mask:
         """(n,): what may be recommended at `now` (DESIGN I3). Read-only. Made anew only when a boundary was passed."""
@@ -120,31 +121,37 @@ class LiveCatalogue:
         CATALOGUE_AGE_SECONDS.set(self.age_s)
         try:
             horizon = self._store.events.horizon()  # before the read: nothing may slip in between
-            changed = self._store.catalogue.changed_since(self._since)
+            if self._since:
+                self._apply(self._store.catalogue.changed_since(self._since))
+            else:
+                lines = Lines()
+                self._store.catalogue.lines_since(0, lines.take)
+                with self._lock:
+                    self.view = _filled(self.view, lines)
         except BaseException:
             self._since = 0  # what comes back may be another database, restored to an earlier time
             raise
-        with self._lock:
-            view = self.view if self._since else _forgotten(self.view)
-            fresh = [item for item in changed if not _same(view, item)] if view.ids else changed
-            if fresh or view is not self.view:
-                self.view = _changed(_grown(view, [item.item for item in fresh]), fresh)
-            self._since = horizon
+        self._since = horizon
         self._refreshed_at = time.monotonic()
         CATALOGUE_AGE_SECONDS.set(0)
 
-    def restore(self, items: Sequence[Item]) -> None:
+    def _apply(self, changed: Sequence[Item]) -> None:
+        with self._lock:
+            fresh = [item for item in changed if not _same(self.view, item)]
+            if fresh:
+                self.view = _changed(*_grown(self.view, [item.item for item in fresh]), fresh)
+
+    def restore(self, lines: Lines) -> None:
         """Begin with what was known last, unless Postgres has answered already; its first answer replaces all of it."""
         with self._lock:
             if not self.loaded:
-                self.view = _changed(_grown(self.view, [item.item for item in items]), items)
+                self.view = _filled(self.view, lines)
 
     def refresh_counts(self) -> None:
         """Read which items have most interactions. Raises DatabaseUnavailable."""
         items = [item for item, count in self._store.catalogue.popular(COUNTED_ITEMS) if count > 0]
         with self._lock:
-            view = _grown(self.view, items)
-            counted = view.rows(items)
+            view, counted = _grown(self.view, items)
             same = view is self.view and np.array_equal(
                 counted, view.counted
             )  # answers are kept as long as the view is
@@ -153,39 +160,55 @@ class LiveCatalogue:
     def rows_for(self, items: Sequence[str]) -> Rows:
         """A row for each of these items, made where there was none: (n,) int32. Views taken from now on have them all."""
         with self._lock:
-            self.view = _grown(self.view, items)
-            return self.view.rows(items)
+            self.view, rows = _grown(self.view, items)
+            return rows
 
 
 def _empty() -> View:
     nothing = np.zeros(0)
-    return View([], {}, [], np.zeros(0, bool), NO_ROWS, nothing, nothing, nothing, {}, NO_ROWS)
+    return View([], {}, Items(), np.zeros(0, bool), NO_ROWS, nothing, nothing, nothing, {}, NO_ROWS)
 
 
-def _forgotten(view: View) -> View:
-    """The same rows with nothing known of them: what a database that was away and is back will fill anew."""
-    n = len(view)
+def _filled(view: View, lines: Lines) -> View:
+    """The same rows, and more where they are needed, with nothing known but these items: a database that was away and is back
+    may be another."""
+    view, rows = _grown(replace(view, items=Items(len(view))), lines.ids)
+    facts = lines.facts
+    view.items.fill(rows, lines)
+    shown, fresh_s = np.ones(len(view), bool), np.full(len(view), -np.inf)
+    shown[rows], fresh_s[rows] = facts.shown, facts.fresh_s
+    timed = _timed(facts)
     return replace(
-        view, items=[None] * n, shown=np.ones(n, bool), timed=NO_ROWS, from_s=np.zeros(0), until_s=np.zeros(0),
-        fresh_s=np.full(n, -np.inf), categories={},
+        view, shown=shown, fresh_s=fresh_s, categories=lines.categories(rows),
+        timed=rows[timed], from_s=facts.from_s[timed], until_s=facts.until_s[timed],
     )  # fmt: skip
 
 
-def _grown(view: View, items: Sequence[str]) -> View:
-    """The view with a row for each of `items`; without an Item a new one may be served."""
-    new = [item for item in dict.fromkeys(items) if item not in view.row_of]
-    if not new:
-        return view
-    row_of = view.row_of
+def _timed(facts: Facts) -> Mask:
+    """(m,): whose time is still to come. What is published already stays so until it is changed."""
+    return np.isfinite(facts.until_s) | (facts.from_s > time.time())
+
+
+def _grown(view: View, items: Sequence[str]) -> tuple[View, Rows]:
+    """The view with a row for each of `items`, and those rows; without an Item a new one may be served."""
+    row_of, rows = view.row_of, np.empty(len(items), np.int32)
     assert isinstance(row_of, dict)
-    more, before = len(new), len(view.ids)
-    view.items.extend([None] * more)
-    view.ids.extend(new)
-    row_of.update(zip(new, range(before, before + more), strict=True))
-    return replace(
-        view, shown=np.concatenate([view.shown, np.ones(more, bool)]),
-        fresh_s=np.concatenate([view.fresh_s, np.full(more, -np.inf)]),
-    )  # fmt: skip
+    for at in range(0, len(items), AT_ONCE):
+        part, known = items[at : at + AT_ONCE], rows_of(row_of, items[at : at + AT_ONCE])
+        if len(missing := np.flatnonzero(known < 0)):
+            new = [part[place] for place in missing.tolist()]
+            distinct = dict.fromkeys(new)
+            row_of.update(zip(distinct, count(len(view.ids))))
+            view.ids.extend(distinct)
+            known[missing] = rows_of(row_of, new)
+        rows[at : at + AT_ONCE] = known
+    more = len(view.ids) - len(view)
+    if not more:
+        return view, rows
+    view.items.grow(more)
+    shown, fresh_s = np.ones(more, bool), np.full(more, -np.inf)
+    view = replace(view, shown=np.concatenate([view.shown, shown]), fresh_s=np.concatenate([view.fresh_s, fresh_s]))
+    return view, rows
 
 
 def _same(view: View, item: Item) -> bool:
@@ -195,26 +218,19 @@ def _same(view: View, item: Item) -> bool:
     return known is not None and known == item and encode(known.attributes) == encode(item.attributes)
 
 
-def _changed(view: View, changed: Sequence[Item]) -> View:
-    """The view with these items as they are now. Their rows exist."""
+def _changed(view: View, rows: Rows, changed: Sequence[Item]) -> View:
+    """The view with these items, in these rows, as they are now."""
     shown, fresh_s = view.shown.copy(), view.fresh_s.copy()
-    rows = view.rows([item.item for item in changed])
+    facts = Facts.of(changed)
     categories = _recategorised(view, changed, rows)
-    for row, item in zip(rows.tolist(), changed, strict=True):
-        view.items[row] = item
-    # Spelled out rather than called: of a million items each of these takes a tenth of a second, a call for each twice that.
-    shown[rows] = [one.available and not (one.removed or one.hidden) for one in changed]
-    newest = [None if one.removed else one.published_at or one.changed_at for one in changed]
-    fresh_s[rows] = [-np.inf if moment is None else moment.timestamp() for moment in newest]
-    from_s = np.array([-np.inf if one.published_at is None else one.published_at.timestamp() for one in changed], float)
-    until_s = np.array([np.inf if one.expires_at is None else one.expires_at.timestamp() for one in changed], float)
-    bounded = np.isfinite(until_s) | (from_s > time.time())  # what is published already stays so until it is changed
-    kept = ~np.isin(view.timed, rows)
+    view.items.set(rows.tolist(), changed)
+    shown[rows], fresh_s[rows] = facts.shown, facts.fresh_s
+    bounded, kept = _timed(facts), ~np.isin(view.timed, rows)
     return replace(
         view, shown=shown, fresh_s=fresh_s, categories=categories,
         timed=np.concatenate([view.timed[kept], rows[bounded]]),
-        from_s=np.concatenate([view.from_s[kept], from_s[bounded]]),
-        until_s=np.concatenate([view.until_s[kept], until_s[bounded]]),
+        from_s=np.concatenate([view.from_s[kept], facts.from_s[bounded]]),
+        until_s=np.concatenate([view.until_s[kept], facts.until_s[bounded]]),
     )  # fmt: skip
 
 

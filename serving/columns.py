@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from core.store.catalogue import Item
 from serving.catalogue import NO_ROWS, Mask, Rows, View
 from serving.expression import Comparison, Expression, Field, Node, Not, Value
+from serving.items import Items
 
 KEPT_COLUMNS = 64
 KEPT_MASKS = 64
-COMPARED_AT_ONCE = 1024
 ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -107,7 +107,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._items: list[Item | None] = []  # as the columns have them
+        self._items, self._followed = Items(), 0  # whose columns these are, and how many of its changes they have seen
         self._columns: OrderedDict[Field, Column] = OrderedDict()
         self._masks: OrderedDict[str, tuple[weakref.ref[View], Mask]] = OrderedDict()
 
@@ -137,15 +137,15 @@ class Columns:
 
     def _follow(self, view: View) -> None:
         """Bring every column up to the items of the view."""
-        rows = _changed(self._items, view.items)
+        if view.items is not self._items:
+            self._columns.clear()
+            self._items, self._followed = view.items, 0
+        before, self._followed = self._followed, self._items.changes  # what changes meanwhile is seen twice
+        rows = self._items.changed_since(before) if self._followed > before and self._columns else NO_ROWS
         if len(rows) == 0:
             return
-        n = max(len(self._items), int(rows[-1]) + 1)
-        self._items += [None] * (n - len(self._items))
-        for row in rows.tolist():
-            self._items[row] = view.items[row]
         for name, column in list(self._columns.items()):
-            column.replace(n, rows, [_value(self._items[row], name) for row in rows.tolist()])
+            column.replace(len(self._items), rows, [_value(self._items[row], name) for row in rows.tolist()])
             if column.outworn:
                 del self._columns[name]
 
@@ -163,7 +163,7 @@ class Columns:
         if column is None:
             n = len(self._items)
             column = Column(np.zeros(n, bool))
-            column.replace(n, np.arange(n, dtype=np.int32), (_value(item, name) for item in self._items))
+            column.replace(n, np.arange(n, dtype=np.int32), _all_values(self._items, n, name))
             self._columns[name] = column
         self._columns.move_to_end(name)
         if len(self._columns) > KEPT_COLUMNS:
@@ -171,14 +171,13 @@ class Columns:
         return column
 
 
-def _changed(before: list[Item | None], now: list[Item | None]) -> Rows:
-    """Rows of `now` whose item is another one than `before`: comparing lists passes quickly over what is the same object."""
-    found, n = [], len(now)
-    for at in range(0, min(len(before), n), COMPARED_AT_ONCE):
-        was, are = before[at : at + COMPARED_AT_ONCE], now[at : at + COMPARED_AT_ONCE]
-        if was != are:  # of different lengths where one of them ends
-            found += [at + place for place, (old, new) in enumerate(zip(was, are, strict=False)) if old is not new]
-    return np.array([*found, *range(len(before), n)], np.int32)
+def _all_values(items: Items, n: int, name: Field) -> list[Any]:
+    """What each of the first n rows has in a field."""
+    values = [None] * n
+    for row, item in items.every():
+        if row < n:
+            values[row] = _value(item, name)
+    return values
 
 
 def _value(item: Item | None, name: Field) -> Any:

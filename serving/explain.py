@@ -86,7 +86,8 @@ def _because(query: Query, chosen: Candidates) -> list[list[int]]:
         places = np.flatnonzero(chosen.source == name_ix).tolist()
         if name == TEXT:
             for place in places:
-                because[place] = query.shelf.because(query.view, query.wanted, int(chosen.rows[place]), NAMED)
+                row = int(chosen.rows[place])
+                because[place] = query.shelf.because(query.view, query.texts, query.wanted, row, NAMED)
         elif served is not None and places:
             items = served.model_rows(query.view, chosen.rows[places])
             named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)

@@ -118,8 +118,8 @@ def place_of(service: Service, wanted: str) -> str | None:
 def titled(view: View, words: str) -> list[tuple[str, str]]:
     """(id, title) of items whose title holds the words, in any case."""
     wanted, found = words.casefold(), []
-    for known in view.items[: len(view)]:
-        if wanted and known is not None and not known.removed and wanted in known.title.casefold():
+    for _, known in view.items.every() if wanted else ():
+        if not known.removed and wanted in known.title.casefold():
             found.append((known.item, known.title))
             if len(found) == FOUND_TITLES:
                 break

@@ -1,78 +1,60 @@
-"""Filters: each says which candidates are kept, and is named for the condition kept. A new one is a function and a line below."""
+"""Filters: each takes out of a mask of the catalogue what it does not keep, and is named for the condition kept. A new one is a
+function and a line below."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from serving.catalogue import NO_ROWS, Mask, Rows
-from serving.query import Candidates, Filter, Query, everything
+from serving.query import Filter, Query
 
 
-def servable(query: Query, candidates: Candidates) -> Mask:
-    """Not removed, not hidden, available, published and not expired."""
-    return candidates.at(query.view.servable(query.now))
-
-
-def not_seen(query: Query, candidates: Candidates) -> Mask | None:
+def not_seen(query: Query, mask: Mask) -> None:
     """Never touched by the user, in one of the ways that count as having seen it, where that was asked for."""
-    return _outside(query.seen if query.ask.exclude_seen else NO_ROWS, query, candidates)
+    if query.ask.exclude_seen:
+        mask[query.seen] = False
 
 
-def not_disliked(query: Query, candidates: Candidates) -> Mask | None:
+def not_disliked(query: Query, mask: Mask) -> None:
     """Never said no to by the user, whether seen items are asked for or not."""
-    return _outside(query.disliked, query, candidates)
+    mask[query.disliked] = False
 
 
-def not_hidden_here(query: Query, candidates: Candidates) -> Mask | None:
+def not_hidden_here(query: Query, mask: Mask) -> None:
     """Not among the items that the request itself hides."""
-    return _outside(query.view.rows(query.ask.hide) if query.ask.hide else NO_ROWS, query, candidates)
+    if query.ask.hide:
+        mask[query.view.rows(query.ask.hide)] = False
 
 
-def in_category(query: Query, candidates: Candidates) -> Mask | None:
+def in_category(query: Query, mask: Mask) -> None:
     """In the category asked for, when one was."""
-    category = query.ask.category
-    return None if category is None else _inside(query.view.categories.get(category, NO_ROWS), query, candidates)
+    if query.ask.category is not None:
+        _keep(mask, query.view.categories.get(query.ask.category, NO_ROWS))
 
 
-def matching(query: Query, candidates: Candidates) -> Mask | None:
+def matching(query: Query, mask: Mask) -> None:
     """What the filter expression is true of, when there is one."""
-    wanted = query.ask.filter
-    return None if wanted is None else candidates.at(query.columns.mask(query.view, wanted))
+    if query.ask.filter is not None:
+        mask &= query.columns.mask(query.view, query.ask.filter)
 
 
-def among_given(query: Query, candidates: Candidates) -> Mask | None:
+def among_given(query: Query, mask: Mask) -> None:
     """One of the items that the caller wants ordered, when that is the request."""
-    given = query.ask.among
-    return None if given is None else _inside(query.view.rows(given), query, candidates)
+    if query.ask.among is not None:
+        _keep(mask, query.view.rows(query.ask.among))
 
 
-FILTERS: tuple[Filter, ...] = (
-    servable, not_seen, not_disliked, not_hidden_here, in_category, matching, among_given,
-)  # fmt: skip
+FILTERS: tuple[Filter, ...] = (not_seen, not_disliked, not_hidden_here, in_category, matching, among_given)
 
 
 def allowed(query: Query) -> Mask:
-    """(n,): every item of the catalogue that passes every filter. Sources search inside it, not before it."""
-    candidates = everything(len(query.view))
-    mask = np.ones(len(query.view), bool)
-    for keep in FILTERS:
-        kept = keep(query, candidates)
-        if kept is not None:
-            mask &= kept
+    """(n,): every item that may be served now and passes every filter. Sources search inside it, not before it."""
+    mask = query.view.servable(query.now).copy()
+    for narrow in FILTERS:
+        narrow(query, mask)
     return mask
 
 
-def _inside(rows: Rows, query: Query, candidates: Candidates) -> Mask:
-    """The candidates at these rows."""
-    mask = np.zeros(len(query.view), bool)
-    mask[rows] = True
-    return candidates.at(mask)
-
-
-def _outside(rows: Rows, query: Query, candidates: Candidates) -> Mask | None:
-    """The candidates at other rows; None where that is all of them."""
-    if len(rows) == 0:
-        return None
-    mask = np.ones(len(query.view), bool)
-    mask[rows] = False
-    return candidates.at(mask)
+def _keep(mask: Mask, rows: Rows) -> None:
+    """Take out all but these rows."""
+    kept = mask[rows]
+    mask[:] = False
+    mask[rows] = kept

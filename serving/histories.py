@@ -19,7 +19,7 @@ from typing import Any
 
 from core.errors import DatabaseUnavailable
 from core.store import Store
-from core.store.history import NEVER_READ, History, HistoryEvent
+from core.store.history import NEVER_READ, Changed, History, HistoryEvent, Versioned
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +59,22 @@ class Past:
 
 @dataclass(frozen=True)
 class _Remembered:
-    """A past, its version, and when it was read whole: a month that is detached changes it and not its version."""
+    """A past, what it was made of, and when that was read whole: a month that is detached changes it and not its version."""
 
     read_at: float
-    version: int | None
+    versioned: Versioned
     past: Past
 
     def younger(self, seconds: float) -> bool:
         """Than so many seconds."""
         return time.monotonic() - self.read_at < seconds
+
+
+_NEVER = _Remembered(float("-inf"), NEVER_READ, Past())
+
+
+def _versions(known: Mapping[str, _Remembered]) -> dict[str, Versioned]:
+    return {user: one.versioned for user, one in known.items()}
 
 
 class Histories:
@@ -77,7 +84,9 @@ class Histories:
     def __init__(self, store: Store, limit: int) -> None:
         self._store = store
         self._limit = limit
-        self._pool = ThreadPoolExecutor(READERS, "history")
+        self._pool = ThreadPoolExecutor(READERS, "history")  # for `read`, and to connect
+        self._free = [store.history.reader(self._pool) for _ in range(BATCHES)]
+        self._readers = tuple(self._free)
         self._lock = Lock()
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._events = 0  # remembered, of all users
@@ -126,6 +135,8 @@ class Histories:
 
     def close(self) -> None:
         """Stop the readers without waiting for those that hang."""
+        for reader in self._readers:
+            reader.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self) -> None:
@@ -149,49 +160,56 @@ class Histories:
 
     async def _settle(self, batch: Sequence[tuple[str, asyncio.Future[Past]]]) -> None:
         users = list(dict.fromkeys(user for user, _ in batch))
-        reading = asyncio.get_running_loop().run_in_executor(self._pool, self._read, users)
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, also when it is late
-        await asyncio.wait({reading}, timeout=BUDGET_S)
-        error = reading.exception() if reading.done() else TimeoutError()
-        if error is None:
-            pasts = reading.result()
-        elif isinstance(error, DatabaseUnavailable | TimeoutError):
+        pasts: dict[str, Past] = {}
+        try:
+            pasts = await self._read_unthreaded(users)
+        except DatabaseUnavailable as error:
             self._failed(error)
             pasts = {user: self._last_known(user) for user in users}
-        elif len(batch) > 1:  # whoever's fault it is, the others are not to suffer from it
-            for one in batch:
-                await self._settle([one])
-            return
-        else:
-            pasts = {}
-            if not batch[0][1].done():
+        except Exception as error:  # noqa: BLE001 -- the caller hears of it
+            if len(batch) > 1:  # whoever's fault it is, the others are not to suffer from it
+                for one in batch:
+                    await self._settle([one])
+            elif not batch[0][1].done():
                 batch[0][1].set_exception(error)
         for user, found in batch:
             if not found.done():  # its caller may be gone
                 found.set_result(pasts[user])
 
+    async def _read_unthreaded(self, users: Sequence[str]) -> dict[str, Past]:
+        known, reader = self._known(users), self._free.pop()
+        try:
+            return self._renewed(known, await reader.changed(_versions(known), self._limit, BUDGET_S))
+        finally:
+            self._free.append(reader)
+
     def _read(self, users: Sequence[str]) -> dict[str, Past]:
+        known = self._known(users)
+        return self._renewed(known, self._store.history.changed(_versions(known), self._limit))
+
+    def _known(self, users: Sequence[str]) -> dict[str, _Remembered]:
+        """What is remembered of each, as far as it is to be believed while its version stays."""
         with self._lock:
-            known = {user: one for user in users if (one := self._remembered.get(user)) and one.younger(READ_AGAIN_S)}
-        versions = {user: known[user].version if user in known else NEVER_READ for user in users}
-        changed = self._store.history.changed(versions, self._limit)
-        pasts = {}
-        for user in users:
-            if user in changed:
-                one = _Remembered(time.monotonic(), changed[user].version, Past.of(changed[user].history))
-            else:
-                one = known[user]
-            self._remember(user, one)
-            pasts[user] = one.past
-        return pasts
+            found = ((user, self._remembered.get(user, _NEVER)) for user in users)
+            return {user: one if one.younger(READ_AGAIN_S) else _NEVER for user, one in found}
+
+    def _renewed(self, known: dict[str, _Remembered], changed: Changed) -> dict[str, Past]:
+        """Pasts of what is known and what has changed, which is remembered."""
+        with self._lock:
+            for user, versioned in changed.items():
+                read_at = time.monotonic() if known[user] is _NEVER else known[user].read_at
+                known[user] = _Remembered(read_at, versioned, Past.of(versioned.history))
+            for user, one in known.items():
+                self._remember(user, one)
+        return {user: one.past for user, one in known.items()}
 
     def _remember(self, user: str, one: _Remembered) -> None:
-        with self._lock:
-            self._drop(user)
-            self._remembered[user] = one
-            self._events += len(one.past.events)
-            while len(self._remembered) > REMEMBERED_USERS or self._events > REMEMBERED_EVENTS:
-                self._drop(next(iter(self._remembered)))
+        """With the lock held."""
+        self._drop(user)
+        self._remembered[user] = one
+        self._events += len(one.past.events)
+        while len(self._remembered) > REMEMBERED_USERS or self._events > REMEMBERED_EVENTS:
+            self._drop(next(iter(self._remembered)))
 
     def _drop(self, user: str) -> None:
         """With the lock held."""

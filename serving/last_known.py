@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,16 +18,16 @@ from tempfile import NamedTemporaryFile
 import msgspec
 
 from core.settings import Settings
-from core.store.catalogue import Item
 from core.store.versions import ModelVersion
 from serving.catalogue import LiveCatalogue, View
+from serving.items import Lines
 from serving.live import LiveModels
 
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 15.0
+READ_AT_ONCE_BYTES = 4_000_000
 LARGEST_SHARE = 0.02  # of the time that saving may take
-LINES_AT_ONCE = 2000  # encoded together: in between, requests have their turn
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Known:
     """The live version of each name, and the catalogue's items."""
 
     versions: Mapping[str, ModelVersion]
-    items: Sequence[Item]
+    items: Lines
 
 
 class LastKnown:
@@ -55,18 +55,18 @@ class LastKnown:
             return
         began = time.monotonic()
         try:
-            self._write({name: one.version for name, one in served.items()}, _items(view))
+            self._write({name: one.version for name, one in served.items()}, view)
         except OSError as error:
             log.warning("what is live cannot be saved at %s: %s", self._file, error)
         self._saved = view.shown, served
         self._rest_until = time.monotonic() + (time.monotonic() - began) / LARGEST_SHARE
 
-    def _write(self, versions: Mapping[str, ModelVersion], items: Sequence[Item]) -> None:
+    def _write(self, versions: Mapping[str, ModelVersion], view: View) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         with NamedTemporaryFile(dir=self._file.parent, prefix="last-known-", delete=False) as draft:
             try:
-                for part in _lines(versions, items):
+                for part in _lines(versions, view):
                     digest.update(part)
                     draft.write(part)
                 draft.write(digest.hexdigest().encode())
@@ -98,20 +98,25 @@ def read(file: Path) -> Known | None:
             return None
         head, _, rest = body.partition(b"\n")
         versions = msgspec.json.decode(head, type=dict[str, ModelVersion])
-        return Known(versions, msgspec.json.Decoder(Item).decode_lines(rest))
+        items = Lines()
+        for part in _parts(rest):
+            items.take(part)
+        return Known(versions, items)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         log.warning("%s cannot be read and is not used: %s", file, error)
         return None
 
 
-def _items(view: View) -> list[Item]:
-    return [item for item in view.items[: len(view)] if item is not None]
+def _parts(lines: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(lines):
+        end = lines.find(b"\n", at + READ_AT_ONCE_BYTES) + 1 or len(lines)
+        yield lines[at:end]
+        at = end
 
 
-def _lines(versions: Mapping[str, ModelVersion], items: Sequence[Item]) -> Iterator[bytes]:
-    encoder = msgspec.json.Encoder()
-    yield encoder.encode_lines([versions])
-    for at in range(0, len(items), LINES_AT_ONCE):
-        yield encoder.encode_lines(items[at : at + LINES_AT_ONCE])
+def _lines(versions: Mapping[str, ModelVersion], view: View) -> Iterator[bytes]:
+    yield msgspec.json.encode(versions) + b"\n"
+    yield from view.items.raw()

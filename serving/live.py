@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Mapping
 from ctypes import CDLL
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import ArtifactCorrupt, HeadwaterError, Unavailable
 from core.registry import Registry
 from core.store.versions import ModelVersion
 from core.telemetry import MODEL_AGE_SECONDS, MODEL_REFUSED, MODEL_VERSION
 from features.interactions import IdTable
+from models import blend_search  # noqa: F401 -- compiled at the start of a process, not when a blend is loaded
 from models.blend import Blend, member_config
 from models.index import INDEX_FILE, VectorIndex
 from models.loading import load_recommender
@@ -88,7 +90,7 @@ class Served:
     def best(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
         """As `recommend`, but `allowed` is of the catalogue's rows. A blend looks at no more of it than it must."""
         if isinstance(self.model, Blend):
-            found, _ = self.model.best(users, k, lambda item_ix: allowed.take(self.rows.take(item_ix)))
+            found, _ = self.model.best(users, k, allowed, self.rows)
             best: Rows = self.rows[found[0][found[0] >= 0]]
             return best
         return self.recommend(users, k, allowed[self.rows])
@@ -176,24 +178,28 @@ class LiveModels:
 
     def _load(self, version: ModelVersion) -> Served:
         folder = self._registry.open(version)
-        model = load_recommender(version.name, folder)
-        rows = self._rows(model)
-        served = Served(version, model, IdTable(model.item_ids), rows, _index(folder, model))
-        if isinstance(model, Blend):
-            served = self._with_members(served)  # before it is warmed: requests will ask these, not its own
+        live = {
+            name: one.model
+            for name, one in self.served.items()
+            if one.version.config == msgspec.to_builtins(one.model.config)
+        }
+        model = load_recommender(version.name, folder, live)
+        served = Served(version, model, IdTable(model.item_ids), self._rows(model.item_ids), _index(folder, model))
+        if isinstance(model, Blend) and model.saved_ids is not None:
+            served = replace(served, members=self._members(model), published=self._rows(model.saved_ids))
         _warm(served)
         return served
 
-    def _rows(self, model: Recommender) -> Rows:
+    def _rows(self, item_ids: NDArray[np.object_]) -> Rows:
         """The catalogue's rows of a model's items. They are for good: a served model of the same items has them."""
-        known = (one.rows for one in self.served.values() if one.items.ids is model.item_ids)
+        known = (one.rows for one in self.served.values() if one.items.ids is item_ids)
         found = next(known, None)
-        return self._catalogue.rows_for(model.item_ids.tolist()) if found is None else found
+        return self._catalogue.rows_for(item_ids.tolist()) if found is None else found
 
     def _renew_blend(self) -> None:
         """Let the served blend ask the live versions of its members: what they have learned since, it knows as well."""
         blend = self.served.get(Blend.name)
-        if blend is None or self._members(blend) == blend.members:
+        if blend is None or self._members(cast(Blend, blend.model)) == blend.members:
             return
         try:
             renewed = self._with_members(blend)
@@ -203,23 +209,23 @@ class LiveModels:
         else:
             self._swap(Blend.name, renewed)
 
-    def _members(self, blend: Served) -> dict[str, ModelVersion]:
+    def _members(self, blend: Blend) -> dict[str, ModelVersion]:
         """Live and loaded versions with the very configuration of a member."""
-        wanted = {one.name: msgspec.to_builtins(member_config(one)) for one in cast(Blend, blend.model).config.members}
+        wanted = {one.name: msgspec.to_builtins(member_config(one)) for one in blend.config.members}
         live = {name: self.served[name].version for name in wanted if name in self.served}
         return {name: version for name, version in live.items() if version.config == wanted[name]}
 
     def _with_members(self, blend: Served) -> Served:
-        members = self._members(blend)
-        if blend.members.keys() - members.keys():
-            blend = self._load(blend.version)  # for the members of its own
         own = cast(Blend, blend.model)
+        members = self._members(own)
+        if blend.members.keys() - members.keys():
+            return self._load(blend.version)  # for the members of its own
         names = [one.name for one in own.config.members]
         models = [
             self.served[name].model if name in members else model for name, model in zip(names, own.models, strict=True)
         ]
         model = Blend.of(models, own.config)
-        rows = self._rows(model)
+        rows = self._rows(model.item_ids)
         return Served(
             blend.version, model, IdTable(model.item_ids), rows, members=members, published=blend.trained_rows
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.store.catalogue import Item
 from core.telemetry import NEW_ITEMS
 from models.popularity import Popularity
-from models.text_vectors import NO_VECTOR, Rarity, TextIndex, TextVector, cosines, mean
+from models.text_vectors import NO_VECTOR, Rarity, TextIndex, Texts, TextVector, cosines, mean
 from serving.catalogue import NO_ROWS, LiveCatalogue, Mask, Rows, View
 from serving.live import LiveModels
 
@@ -67,14 +67,17 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def likeness(self, view: View, wanted: Wanted) -> NDArray[np.float32]:
-        """(n,) float32: the cosine of each with what was wanted, together."""
-        vectors = [self.vectors.of(view, row) for row, _ in wanted]
-        return self.index.cosines(mean(vectors, [weight for _, weight in wanted]))
+    def texts(self, view: View, wanted: Wanted) -> Texts:
+        """What is written about each of what was wanted."""
+        return Texts.of([self.vectors.of(view, row) for row, _ in wanted])
 
-    def because(self, view: View, wanted: Wanted, row: int, limit: int) -> list[int]:
+    def likeness(self, texts: Texts, wanted: Wanted) -> NDArray[np.float32]:
+        """(n,) float32: the cosine of each with what was wanted, of which that is written, together."""
+        return self.index.cosines(mean(texts, [weight for _, weight in wanted]))
+
+    def because(self, view: View, texts: Texts, wanted: Wanted, row: int, limit: int) -> list[int]:
         """The rows of what was wanted that make `row` likely, by their share of the cosine, at most `limit`."""
-        alike = cosines([self.vectors.of(view, one) for one, _ in wanted], self.vectors.of(view, row))
+        alike = cosines(texts, self.vectors.of(view, row))
         shares = alike * np.array([weight for _, weight in wanted], np.float32)
         return [wanted[at][0] for at in np.argsort(-shares, kind="stable")[:limit] if shares[at] > 0]
 

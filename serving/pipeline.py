@@ -22,6 +22,7 @@ from serving.catalogue import LiveCatalogue, Mask
 from serving.columns import Columns
 from serving.diversity import diversify
 from serving.explain import UNKNOWN, explain, plain_reason
+from serving.explain_texts import ExplainTexts, instead
 from serving.exploration import CERTAIN, Chance, explore
 from serving.histories import Histories, Past
 from serving.live import LiveModels
@@ -46,6 +47,7 @@ class Pipeline:
     histories: Histories
     slates: Slates
     kind_weights: Mapping[str, float]
+    explain_texts: ExplainTexts
     columns: Columns = field(default_factory=Columns)
     answers: Answers = field(default_factory=Answers)
     style: Style = ENGLISH
@@ -117,7 +119,8 @@ class Pipeline:
         shown = pinned(held, drawn)
         stages.ended("explore", len(shown))
         # explain: by the source that brought each item
-        items = described(query, shown, explain(query, shown) if ask.explain else [], chance)
+        reasons = instead(query, shown, explain(query, shown)) if ask.explain else []
+        items = described(query, shown, reasons, chance)
         stages.ended("explain", len(items))
         part = taking_part(shown, found)
         return Shown(items, versions_of(query, part), label(query, part))
@@ -151,9 +154,10 @@ class Pipeline:
             self.newcomers.shelf,
             self.models.served,
         )  # before the view: it has a row for every item of theirs
+        said = self.explain_texts.now
         style = self.style if ask.locale is None else self.style.to(ask.locale)
         now, weights = datetime.now(UTC), self.kind_weights
-        return Query(ask, now, self.catalogue.view, models, past, weights, shelf, self.columns, style)
+        return Query(ask, now, self.catalogue.view, models, past, weights, shelf, self.columns, style, said)
 
 
 def with_new(query: Query, allowed: Mask, chosen: Candidates) -> Candidates:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,10 @@ from core.store.history import HistoryEvent
 from features.history import live_history
 from models.content.kind import Style
 from models.recommender import UserBatch
+from models.text_vectors import Texts
 from serving.catalogue import Mask, Rows, View
 from serving.columns import Columns
+from serving.explain_texts import Pair, Said
 from serving.expression import Expression
 from serving.histories import Past
 from serving.live import Served
@@ -74,7 +75,7 @@ class Ask:
 class Query:
     """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time.
 
-    `columns` say of which items a filter is true; `style` is how reasons read.
+    `columns` say of which items a filter is true; `style` is how reasons read, `said` are those that are stored.
     """
 
     ask: Ask
@@ -86,6 +87,7 @@ class Query:
     shelf: Shelf = NO_SHELF
     columns: Columns = field(default_factory=Columns)
     style: Style = ENGLISH
+    said: Mapping[Pair, Said] = field(default_factory=dict)
     _users: dict[str, UserBatch] = field(default_factory=dict)
 
     @lazy
@@ -102,9 +104,10 @@ class Query:
         found: dict[str, str] = {}
         weights = self.kind_weights
         for event in self.events:
-            kind = found.get(event.item)
-            if kind is None or weights.get(event.kind, 1.0) > weights.get(kind, 1.0):
-                found[event.item] = event.kind
+            item, kind = event.item, event.kind
+            before = found.get(item)
+            if before is None or (kind != before and weights.get(kind, 1.0) > weights.get(before, 1.0)):
+                found[item] = kind
         return found
 
     @lazy
@@ -121,8 +124,9 @@ class Query:
         """Rows of the items that the user said no to, however long ago."""
         against = {kind for kind, weight in self.kind_weights.items() if weight < 0}
         events = {
-            event.item for event in (*self.ask.events, *self.past.events) if event.kind in against or _negative(event)
-        }
+            event.item for event in (*self.ask.events, *self.past.events)
+            if event.kind in against or (event.value is not None and event.value < 0)
+        }  # fmt: skip
         older = [items for kind, items in self.past.kinds.items() if self.kind_weights.get(kind, 1.0) < 0]
         return self.view.rows(events.union(self.past.refused, *older))
 
@@ -147,7 +151,12 @@ class Query:
     @lazy
     def likeness(self) -> NDArray[np.float32]:
         """(len(shelf),) float32: how much each item of the shelf is like what the user chose, by what is written about them."""
-        return self.shelf.likeness(self.view, self.wanted)
+        return self.shelf.likeness(self.texts, self.wanted)
+
+    @lazy
+    def texts(self) -> Texts:
+        """What is written about the items of `wanted`."""
+        return self.shelf.texts(self.view, self.wanted)
 
     def users(self, served: Served) -> UserBatch:
         """The user as a batch of one, in the rows of a model."""
@@ -215,18 +224,5 @@ class Candidates:
         return Candidates(np.array(rows, np.int32), np.array(scores, np.float32), np.array(source, np.int8), names)
 
 
-class _Everything(Candidates):
-    """The whole catalogue: a mask of it is its own, so that filtering everything costs next to nothing."""
-
-    def at(self, mask: Mask) -> Mask:
-        return mask
-
-
-@lru_cache(maxsize=4)
-def everything(n: int) -> Candidates:
-    """The whole catalogue of n items as candidates, in no order."""
-    return _Everything(np.arange(n, dtype=np.int32), np.zeros(n, np.float32), np.zeros(n, np.int8), ("",))
-
-
 Source = Callable[[Query, Mask, int], Candidates]  # the best k among what the mask (catalogue rows) allows
-Filter = Callable[[Query, Candidates], Mask | None]  # None: nothing of the kind was asked for
+Filter = Callable[[Query, Mask], None]  # takes out of the mask what may not be answered

@@ -183,5 +183,5 @@ def _config(app: Litestar, door: Door) -> uvicorn.Config:
     protocol = cast("type[asyncio.Protocol]", partial(Connection, door))
     return uvicorn.Config(
         app, loop="uvloop", http=protocol, ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=DRAIN_S, backlog=WAITING_CONNECTIONS,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S, backlog=WAITING_CONNECTIONS,
     )  # fmt: skip

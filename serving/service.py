@@ -22,8 +22,11 @@ from models.text.generator import TextGenerator
 from serving.access import Access, Default
 from serving.admission import Door
 from serving.background import Repeating
+from serving.budget import Budget
 from serving.catalogue import COUNTS_EVERY_S, REFRESH_EVERY_S, LiveCatalogue
 from serving.desk import Desk
+from serving.explain_texts import REFRESH_EVERY_S as SAID_EVERY_S
+from serving.explain_texts import ExplainTexts
 from serving.histories import ERASED_EVERY_S, Histories
 from serving.last_known import SAVE_EVERY_S, LastKnown
 from serving.live import POLL_EVERY_S, LiveModels
@@ -32,6 +35,7 @@ from serving.patience import RECORD_S, REPORT_S, Bounded, Patience
 from serving.pipeline import Pipeline
 from serving.publisher import Publisher
 from serving.pulse import PULSE_EVERY_S, Pulse
+from serving.questions import Questions
 from serving.slate import Slates
 from serving.surfaces import Surfaces
 from serving.turns import Turns
@@ -128,9 +132,11 @@ class Service:
         self.histories = Histories(store, settings.history_events)
         self.slates = Slates(self.publisher, settings.secret)
         self.surfaces = Surfaces(settings.surfaces)
+        self.questions = Questions()
+        self.explain_texts = ExplainTexts(store)
         self.pipeline = Pipeline(
             self.catalogue, self.models, self.newcomers, self.histories, self.slates, settings.kind_weights,
-            style=house_style(settings),
+            self.explain_texts, style=house_style(settings),
         )  # fmt: skip
         self.pulse = Pulse(store.catalogue)
         self.texts = Patience("texts")
@@ -140,10 +146,12 @@ class Service:
             Turns(2, "pipeline"), Bounded("database", 16, RECORD_S), Bounded("reports", 4, REPORT_S),
             ThreadPoolExecutor(4, "content"), ThreadPoolExecutor(16, "broker"), ThreadPoolExecutor(1, "text"),
         )  # fmt: skip
-        self.desk = Desk(settings, generator, self.threads.text)
+        budget = Budget(store.content_requests, self.texts, settings.content_tokens_per_hour)
+        self.desk = Desk(settings, generator, self.threads.text, budget)
         self._repeating = (
             Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
             Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),
+            Repeating("reasons", self.explain_texts.refresh, SAID_EVERY_S),
             Repeating("models", self.models.refresh, POLL_EVERY_S),
             Repeating("new items", self.newcomers.refresh, SHELVED_EVERY_S),
             Repeating("erasures", self.histories.forget_erased, ERASED_EVERY_S),

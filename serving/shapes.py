@@ -18,14 +18,14 @@ Kind = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):  # answers are kept: they are not to be looked through for garbage
     """Why an item is there: the items of the history that carried it (none for popular ones), and a sentence."""
 
     because: list[str]
     text: str
 
 
-class Recommended(msgspec.Struct, frozen=True):
+class Recommended(msgspec.Struct, frozen=True, gc=False):
     """One item of an answer. Scores compare within one answer only. `propensity` is the probability with which it was shown at
     this place: 1 but where a share of the places is left to chance."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy as sa
@@ -52,7 +52,7 @@ class Database:
             "idle_in_transaction_session_timeout": 60_000, "tcp_keepalives_idle": 15, "tcp_keepalives_interval": 5,
             "tcp_keepalives_count": 3,
         }  # fmt: skip
-        connect = {
+        self._connect: dict[str, Any] = {
             "options": " ".join(f"-c{name}={value}" for name, value in options.items()),
             "connect_timeout": 3, "application_name": APPLICATION,
             "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
@@ -60,18 +60,18 @@ class Database:
         # Parameters stay out of an error's message: they may name a user.
         self.engine = sa.create_engine(
             self.url, pool_size=pool, max_overflow=pool, pool_timeout=5, pool_pre_ping=True, hide_parameters=True,
-            connect_args=connect,
+            connect_args=self._connect,
         )  # fmt: skip
         # Asking whether a connection lives and setting how it commits takes four fifths of a short read.
         self._quick = sa.create_engine(
             self.url, pool_size=QUICK, max_overflow=pool, pool_timeout=5, isolation_level="AUTOCOMMIT",
-            hide_parameters=True, connect_args=connect,
+            hide_parameters=True, connect_args=self._connect,
         )  # fmt: skip
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """One transaction: committed on leaving, rolled back on an error."""
-        with self._translated(), self.engine.begin() as connection:
+        with self.translated(), self.engine.begin() as connection:
             if (limit_s := STATEMENT_S.get()) is not None:
                 connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(limit_s * 1000)}")
             yield connection
@@ -80,7 +80,7 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """Statements that each see the latest committed state; nothing to commit."""
         with (
-            self._translated(),
+            self.translated(),
             self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             limit_s = STATEMENT_S.get()
@@ -98,7 +98,7 @@ class Database:
         """What `read` finds, as within `read()`, for the reads of every request: on a connection believed to live. Where it
         does not, `read` is called again, on a new one.
         """
-        with self._translated():
+        with self.translated():
             try:
                 return self._on_quick(read)
             except (DBAPIError, psycopg2.Error) as error:
@@ -121,8 +121,14 @@ class Database:
                     connection.invalidate()
                 raise
 
+    def unpooled(self, **options: Any) -> Any:
+        """A connection of psycopg2 outside the pools, the caller's to close."""
+        args, given = self._quick.dialect.create_connect_args(self.url)
+        return psycopg2.connect(*args, **{**given, **self._connect, **options})
+
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Errors of Postgres as ours."""
         try:
             yield
         except (DBAPIError, psycopg2.Error) as error:  # the latter from COPY, which SQLAlchemy has no form for

@@ -1,46 +1,51 @@
-"""Reading what a user did, at request time: one indexed read."""
+"""Reading what a user did, at request time: one indexed read, of what is new since the last one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.partitions import month_tables
+from core.store.unthreaded import Reading, Unthreaded, done_on
 from core.tables import user_counts
 
-NEVER_READ = -1  # the version of a history that nothing is known of
-
-# One statement, so that what is read and its version are of one moment. Histories of the version given are not looked at.
+# One statement, so that what is read and its version are of one moment. Histories of the version given are not looked at; of
+# one that was read before, as many events as were inserted since, and the one that was its newest.
 # The partial index (user_id, time DESC) serves; `key` makes the order of simultaneous events the same for everyone.
-CHANGED = """
+PREPARE = """
 PREPARE changed_histories (text[], bigint[], int) AS
-SELECT asked.user_id, counted.events, done.item_id, done.kind, done.time, done.value
+SELECT asked.user_id, counted.events, done.key::text, done.item_id, done.kind, done.time, done.value
 FROM unnest($1, $2) WITH ORDINALITY AS asked (user_id, version, place)
 LEFT JOIN user_counts AS counted USING (user_id)
 LEFT JOIN LATERAL (
     SELECT item_id, substr(type, 13) AS kind, time, value, key FROM events
     WHERE events.user_id = asked.user_id AND counted.events IS DISTINCT FROM asked.version AND type LIKE 'interaction.%'
-    ORDER BY time DESC, key DESC LIMIT $3
+    ORDER BY time DESC, key DESC
+    LIMIT CASE WHEN asked.version BETWEEN 1 AND counted.events THEN least($3, counted.events - asked.version + 1) ELSE $3 END
 ) AS done ON true ORDER BY asked.place, done.time DESC, done.key DESC
 """
-TOUCHED = sa.text("""
+CHANGED = "EXECUTE changed_histories (%s::text[], %s::bigint[], %s)"
+TOUCHED = """
 SELECT DISTINCT user_id, item_id, substr(type, 13) AS kind, coalesce(value < 0, false) AS refused FROM events
-WHERE user_id = ANY(:users) AND type LIKE 'interaction.%'
-""")
+WHERE user_id = ANY(%s) AND type LIKE 'interaction.%%'
+"""
 STORED = """
 SELECT source, id, type, time, item_id AS item, value, session, slate, position, data, key FROM {table}
 WHERE user_id = :user
 """
 
 
-class HistoryEvent(NamedTuple):
-    """One thing a user did. `kind` is the interaction's: view, rating, ..."""
+class HistoryEvent(msgspec.Struct, frozen=True, gc=False):
+    """One thing a user did. `kind` is the interaction's: view, rating, ... A server remembers half a million of them: the garbage
+    collector, which would stop it for 0.1 s to look through as many tuples, need not know of them."""
 
     item: str
     kind: str
@@ -64,10 +69,15 @@ class History:
 
 @dataclass(frozen=True)
 class Versioned:
-    """A history and its version: see HistoryStore.changed."""
+    """A history, its version (see HistoryStore.changed), and the key of its newest event."""
 
     version: int | None
     history: History
+    newest: Any = None
+
+
+NEVER_READ = Versioned(-1, History((), frozenset()))
+Changed = dict[str, Versioned]
 
 
 class HistoryStore:
@@ -80,14 +90,18 @@ class HistoryStore:
         """At most `limit` newest interactions. Only a user with more than that costs a second read, for the rest."""
         return self.changed({user: NEVER_READ}, limit)[user].history
 
-    def changed(self, versions: Mapping[str, int | None], limit: int) -> dict[str, Versioned]:
-        """The histories of many users in one read, as `history` gives each, but for those that are still of the version given:
-        finding that out costs next to nothing. The version of a user not read before is NEVER_READ.
+    def changed(self, known: Mapping[str, Versioned], limit: int) -> Changed:
+        """The histories of many users in one read, as `history` gives each, but for those that are still of the version known:
+        finding that out costs next to nothing, and what was done since little more. A user not read before is NEVER_READ.
 
         Versions are how many interactions of the user were ever inserted, None where there is no such user: they change in
         the very transaction that inserts, or erases. Only the detaching of months changes a history and not its version.
         """
-        return self._database.quickly(lambda connection: _changed(connection, versions, limit))
+        return self._database.quickly(lambda connection: done_on(_prepared(connection), _changes(known, limit)))
+
+    def reader(self, threads: Executor) -> HistoryReader:
+        """For an event loop: see HistoryReader. `threads` connect."""
+        return HistoryReader(Unthreaded(self._database, PREPARE, threads))
 
     def interactions(self, user: str) -> int:
         """How many interactions of the user were ever inserted, those of dropped months too."""
@@ -114,38 +128,86 @@ class HistoryStore:
             return list(connection.execute(query, {"limit": limit}).scalars())
 
 
-def _changed(connection: sa.Connection, versions: Mapping[str, int | None], limit: int) -> dict[str, Versioned]:
+class HistoryReader:
+    """Reads histories from one event loop, one batch at a time, without a thread. Close it."""
+
+    def __init__(self, connection: Unthreaded) -> None:
+        self._connection = connection
+        self.close = connection.close
+
+    async def changed(self, known: Mapping[str, Versioned], limit: int, within_s: float) -> Changed:
+        """As HistoryStore.changed. Raises DatabaseUnavailable, also when it takes longer than this."""
+        return await self._connection.read(lambda: _changes(known, limit), within_s)
+
+
+def _prepared(connection: sa.Connection) -> Any:
     cursor = connection.connection.cursor()
     if not connection.info.get("prepared"):
-        cursor.execute(CHANGED)
+        cursor.execute(PREPARE)
         connection.info["prepared"] = True
-    cursor.execute(
-        "EXECUTE changed_histories (%s::text[], %s::bigint[], %s)", (list(versions), list(versions.values()), limit)
-    )
-    events: dict[str, list[HistoryEvent]] = {user: [] for user in versions}
-    found: dict[str, int | None] = {}
-    for user, version, item, kind, time, value in cursor.fetchall():
-        found[user] = version
-        if item is not None:
-            events[user].append(HistoryEvent(item, kind, time, value))
-    long = [user for user, own in events.items() if len(own) >= limit]
-    whole: dict[str, list[Any]] = defaultdict(list)
-    for row in connection.execute(TOUCHED, {"users": long}) if long else ():
-        whole[row.user_id].append(row)
+    return cursor
+
+
+def _changes(known: Mapping[str, Versioned], limit: int) -> Reading[Changed]:
+    rows = yield CHANGED, (list(known), [one.version for one in known.values()], limit)
+    versions: dict[str, int | None] = {}
+    read: dict[str, list[tuple[Any, HistoryEvent]]] = {user: [] for user in known}
+    for user, version, key, *event in rows:
+        versions[user] = version
+        if key is not None:
+            read[user].append((key, HistoryEvent(*event)))
+    found: Changed = {}
+    again, long = [], []
+    for user, before in known.items():
+        version, own = versions[user], read[user]
+        if version == before.version:
+            continue
+        newest, events = own[0][0] if own else None, tuple(event for _, event in own)
+        inserted = version - before.version if version and before.version and 0 < before.version < version else 0
+        if 0 < inserted < len(own) and own[inserted][0] == before.newest:  # what is newer than that is all that is new
+            found[user] = Versioned(version, _continued(before.history, events[:inserted], limit), newest)
+        elif inserted and len(own) < limit:  # something came late, or was erased
+            again.append(user)
+        else:
+            found[user] = Versioned(version, History(events, frozenset(event.item for event in events)), newest)
+            long += [user] if len(events) >= limit else []
+    touched = (yield TOUCHED, (long,)) if long else []
+    for user, history in _whole(touched).items():
+        found[user] = replace(found[user], history=replace(history, events=found[user].history.events))
+    if again:
+        found |= yield from _changes(dict.fromkeys(again, NEVER_READ), limit)
+    return found
+
+
+def _whole(touched: Sequence[tuple[Any, ...]]) -> dict[str, History]:
+    """Histories without events, from the rows of TOUCHED."""
+    rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for user, *row in touched:
+        rows[user].append(tuple(row))
     return {
-        user: Versioned(found[user], _history(tuple(events[user]), whole.get(user)))
-        for user, known in versions.items()
-        if found[user] != known
-    }
+        user: History(
+            (), frozenset(item for item, _, _ in own), _by_kind((item, kind) for item, kind, _ in own),
+            frozenset(item for item, _, refused in own if refused),
+        )
+        for user, own in rows.items()
+    }  # fmt: skip
 
 
-def _history(events: tuple[HistoryEvent, ...], touched: list[Any] | None) -> History:
-    """`touched` are rows of all that the user ever touched, where `events` are not all."""
-    if touched is None:
-        return History(events, frozenset(event.item for event in events))
+def _continued(history: History, new: tuple[HistoryEvent, ...], limit: int) -> History:
+    """A history after what was done since, newest first."""
+    events, seen = (*new, *history.events), history.seen.union(event.item for event in new)
+    if len(events) < limit:
+        return History(events, seen)
+    told = new if len(history.events) >= limit else events  # what `kinds` and `refused` do not hold yet
+    kinds = dict(history.kinds)
+    for kind, items in _by_kind((event.item, event.kind) for event in told).items():
+        kinds[kind] = items.union(kinds.get(kind, ()))
+    refused = history.refused.union(event.item for event in told if event.value is not None and event.value < 0)
+    return History(events[:limit], seen, kinds, refused)
+
+
+def _by_kind(done: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
     kinds: dict[str, set[str]] = defaultdict(set)
-    for row in touched:
-        kinds[row.kind].add(row.item_id)
-    seen = frozenset(row.item_id for row in touched)
-    refused = frozenset(row.item_id for row in touched if row.refused)
-    return History(events, seen, {kind: frozenset(items) for kind, items in kinds.items()}, refused)
+    for item, kind in done:
+        kinds[kind].add(item)
+    return {kind: frozenset(items) for kind, items in kinds.items()}

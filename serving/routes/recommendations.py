@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from litestar import get, post
+import msgspec
+from litestar import Request, get, post
 from litestar.params import JSONBody
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from core.store.history import HistoryEvent
+from serving.access import let_in
 from serving.histories import Past
 from serving.problems import documented
 from serving.query import Ask
@@ -34,14 +38,34 @@ from serving.turns import Turns
 from serving.wishes import Done, RankRequest, RecommendationRequest, Wishes
 
 TAGS = ["recommendations"]
+JSON = (b"content-type", b"application/json")
+
+
+def asked_before(app: ASGIApp) -> ASGIApp:
+    """Middleware: what the route has read before is answered here, without the framework reading it again. Errors are its own."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        service: Service = scope["app"].state.service
+        ask = service.questions.known(scope["query_string"], scope["path_params"]["user_id"])
+        if ask is None:
+            await app(scope, receive, send)
+            return
+        if service.access.required:
+            await let_in(scope, service.access, READ["scope"], service.threads.database.threads)
+        body = msgspec.json.encode(await _answered(service, service.threads.pipeline, ask))
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON, length]})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return middleware
 
 
 @get(
     "/users/{user_id:str}/recommendations", opt=READ, responses=documented(), tags=TAGS,
-    summary="Recommend items to a user",
+    summary="Recommend items to a user", middleware=[asked_before],
 )  # fmt: skip
 async def recommendations(
-    service: Serving, user_id: UserId, limit: WantedLimit = None, surface: Surface = "default",
+    request: Request[Any, Any, Any], service: Serving, user_id: UserId, limit: WantedLimit = None, surface: Surface = "default",
     category: Category = None, filter: Filter = None, exclude_seen: ExcludeSeen = None, seen_kinds: SeenKinds = None,
     diversity: Diversity = None, exploration: Exploration = None, explain: Explain = None, locale: ReasonLocale = None,
 ) -> Answer:  # fmt: skip
@@ -52,6 +76,7 @@ async def recommendations(
         locale=locale,
     )  # fmt: skip
     ask = service.surfaces.ask(surface, wishes, user=user_id)
+    service.questions.learn(request.scope["query_string"], ask)
     return await _answered(service, service.threads.pipeline, ask)
 
 

@@ -92,7 +92,7 @@ def test_every_change_is_kept_with_who_and_when_newest_first(store: Store) -> No
         ("A film about toys.", "An animation film."), ("A film about toys.", "A film about toys."),
         ("A film.", "A film about toys."), (None, "A film."),
     ]  # fmt: skip
-    assert (found[1].note, found[2].overruled) == ("says too little", wrong)
+    assert (found[1].reason, found[2].overruled) == ("says too little", wrong)
     assert all(before < one.at <= datetime.now(UTC) + timedelta(minutes=1) for one in found)
     assert store.reviews.history(*KEY, limit=2) == found[:2]
     assert store.reviews.history(*KEY, before=3) == found[2:]

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidRequest, NotFound
-from features.interactions import IdTable, Interactions
+from features import interactions
+from features.interactions import IdTable, Interactions, union_of
 
 ROW = st.tuples(
     st.sampled_from(["ann", "bob", "çem", ""]),
@@ -150,3 +151,20 @@ def test_a_data_folder_is_read_and_a_missing_one_is_named(tmp_path):
     assert data.time_s.tolist() == [5.5, 5.5]
     with pytest.raises(NotFound, match=r"interactions\.csv\.gz"):
         Interactions.from_folder(tmp_path / "nowhere")
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=6), min_size=1, max_size=4), st.booleans())
+def test_the_union_of_tables_is_ascending_and_one_of_them_where_that_holds_all(sets, shuffled):
+    tables = [np.array(sorted(one, reverse=shuffled), np.object_) for one in sets]
+    found = union_of(tables)
+    assert found.tolist() == sorted(set().union(*sets))
+    if not shuffled and max(sets, key=len) >= set().union(*sets):
+        assert any(found is table for table in tables)
+
+
+def test_many_ids_are_looked_up_a_few_at_a_time_all_the_same(monkeypatch):
+    monkeypatch.setattr(interactions, "AT_ONCE", 3)
+    table = IdTable(np.array([f"i{n}" for n in range(10)], np.object_))
+    wanted = [f"i{n}" for n in (9, 11, 0, 3, 3, 10, 7)]
+    assert table.rows(wanted).tolist() == [9, -1, 0, 3, 3, -1, 7]
+    assert [table.row(one) for one in wanted] == table.rows(np.array(wanted, np.object_)).tolist()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.progress import Silent
 from features.interactions import Interactions
+from models import blend_kernel
 from models.blend import Blend, BlendConfig, Member, fit_members
 from models.blend_terms import SparseRecommender
 from models.linear import Linear, LinearConfig
@@ -92,10 +93,10 @@ def test_the_terms_of_a_member_add_up_to_its_scores(model):
     assert isinstance(model, SparseRecommender)
     users = one([3, 9, 3, 17], len(model.item_ids))
     said = model.terms(users)
-    assert len(said.columns) == len(said.values) == said.indptr[-1]
-    assert len(said.items) == len(said.weights) == len(said.indptr) - 1
+    assert len(said.starts) == len(said.stops) == len(said.weights) == len(said.items)
     total = np.zeros(len(model.item_ids), np.float32)
-    said.add_to(total)
+    for start, stop, weight in zip(said.starts, said.stops, said.weights, strict=True):
+        np.add.at(total, said.columns[start:stop], said.values[start:stop] * weight)
     assert np.allclose(np.where(total > 0, total, -np.inf), model.scores(users)[0], atol=1e-6)
 
 
@@ -122,15 +123,30 @@ def test_a_member_that_speaks_of_everything_to_each_user_in_its_own_way_is_added
         assert (np.sort(named) == np.sort(slow)).mean() > 0.8
 
 
-def test_only_what_could_be_answered_is_asked_about():
+def test_only_what_passes_is_found_wherever_its_rows_are():
     members = fit_members(MEMBERS, walks(1500, users=600), 0, Silent())
     made = Blend.of(members, BlendConfig(MEMBERS, (0.5, 0.3, 0.15, 0.05)))
-    n, asked = len(made.item_ids), []
+    n, rng = len(made.item_ids), np.random.default_rng(2)
+    rows = rng.permutation(3 * n)[:n].astype(np.int32)  # of a catalogue that has more than the model, in another order
+    users = one([3, 8, 8, 400], n)
+    for share in (1.0, 0.3, 0.01, 0.0):
+        allowed = rng.random(3 * n) < share
+        allowed.flags.writeable = False
+        found, scores = made.best(users, 20, allowed, rows)
+        _, expected = top_k(made.scores(users), 20, ~allowed[rows])
+        assert np.allclose(scores, expected, atol=2e-5)
+        assert allowed[rows[found[found >= 0]]].all()
 
-    def passes(rows):
-        asked.append(len(rows))
-        return np.ones(len(rows), dtype=bool)
 
-    made.best(one([3], n), 5, passes)
-    assert sum(asked) < n / 2
-    assert (made.best(one([3], n), 5, lambda rows: np.zeros(len(rows), dtype=bool))[0] == -1).all()
+def test_what_one_user_leaves_behind_does_not_reach_the_next_even_if_a_member_fails(monkeypatch):
+    made = blend(60, 1, (0.5, 0.3, 0.15, 0.05))
+    n = len(made.item_ids)
+    first, second = one([3, 9, 27], n), one([11, 5], n)
+    expected = blend(60, 1, (0.5, 0.3, 0.15, 0.05)).recommend(second, 10)
+    made.recommend(first, 10)
+    with monkeypatch.context() as broken:
+        broken.setattr(blend_kernel, "weigh", lambda *_: 1 / 0)  # when its terms are added up already
+        with pytest.raises(ZeroDivisionError):
+            made.recommend(first, 10)
+    for found, wanted in zip(made.recommend(second, 10), expected, strict=True):
+        assert np.array_equal(found, wanted)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.item_text import tfidf
-from models.text_vectors import MOST_WORDS, NO_VECTOR, Rarity, TextIndex, TextVector, cosines, mean
+from models.text_vectors import MOST_WORDS, NO_VECTOR, Rarity, TextIndex, Texts, TextVector, cosines, mean
 
 TEXTS = ["red nail polish", "blue nail polish", "camping tent", "Camping stove", "", "the the"]
 RARITY = Rarity.of(TEXTS)
@@ -18,7 +18,7 @@ RARITY = Rarity.of(TEXTS)
 
 def cosine(one: TextVector, other: TextVector) -> float:
     """The likeness of two texts."""
-    return float(cosines([one], other)[0])
+    return float(cosines(Texts.of([one]), other)[0])
 
 
 some_texts = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join), min_size=1, max_size=8)
@@ -27,7 +27,7 @@ some_texts = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".
 def test_cosines_are_those_of_the_tfidf_that_models_train_on() -> None:
     expected = (tfidf(TEXTS) @ tfidf(TEXTS).T).toarray()
     vectors = [RARITY.vector(text) for text in TEXTS]
-    found = np.array([cosines(vectors, one) for one in vectors])
+    found = np.array([cosines(Texts.of(vectors), one) for one in vectors])
     assert found == pytest.approx(expected, abs=1e-5)
     assert found[2, 3] > 0.2  # a word in common, whatever its case
     assert found[0, 2] == 0
@@ -37,7 +37,7 @@ def test_a_text_without_words_is_like_nothing() -> None:
     nothing = RARITY.vector("... !")
     assert len(nothing[0]) == 0
     assert cosine(nothing, RARITY.vector("camping")) == 0
-    assert len(mean([], [])[0]) == len(mean([NO_VECTOR], [1.0])[0]) == 0
+    assert len(mean(Texts.of([]), [])[0]) == len(mean(Texts.of([NO_VECTOR]), [1.0])[0]) == 0
     assert TextIndex.of([nothing, RARITY.vector("tent")]).cosines(nothing).tolist() == [0, 0]
     assert TextIndex.of([]).cosines(RARITY.vector("tent")).shape == (0,)
 
@@ -66,7 +66,7 @@ def test_the_index_finds_what_comparing_one_by_one_does(
     rarity = Rarity.of(texts)
     index, vectors = TextIndex.of([rarity.vector(text) for text in texts]), [rarity.vector(text) for text in asked]
     weights = [data.draw(st.floats(0.1, 2)) for _ in vectors]
-    query = mean(vectors, weights)
+    query = mean(Texts.of(vectors), weights)
     assert len(index) == len(texts)
     assert index.cosines(query) == pytest.approx([cosine(query, rarity.vector(text)) for text in texts], abs=1e-5)
     assert math.isclose(float(query[1] @ query[1]), 1.0, rel_tol=1e-4) or len(query[0]) == 0
@@ -75,5 +75,5 @@ def test_the_index_finds_what_comparing_one_by_one_does(
 
 def test_a_mean_lies_nearer_to_what_weighs_more() -> None:
     polish, tent = RARITY.vector("red polish"), RARITY.vector("camping tent")
-    both = mean([polish, tent], [3.0, 1.0])
+    both = mean(Texts.of([polish, tent]), [3.0, 1.0])
     assert cosine(both, polish) > cosine(both, tent) > 0.2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from features.interactions import Interactions
 from models.blend import Blend
+from models.recommender import UserBatch
+from models.transitions import Transitions, TransitionsConfig
 from serving.catalogue import LiveCatalogue
 from serving.live import LiveModels
 from tests.serving.test_live import backwards
@@ -94,3 +97,18 @@ def test_a_member_that_has_learned_of_a_new_item_brings_it_into_the_blend(blende
         served = LiveModels(blended.registry, LiveCatalogue(blended.store))
         served.refresh()
         assert served.served["blend"].items.row("i-new") >= 0
+
+
+def test_a_blend_has_no_copy_of_members_that_live_models_stand_for(blended: World) -> None:
+    models = LiveModels(blended.registry, LiveCatalogue(blended.store))
+    models.refresh()
+    served = models.served["blend"]
+    asked, own = served.model, Blend.load(blended.registry.open(served.version))
+    assert isinstance(asked, Blend)
+    assert asked.models[0] is models.served["transitions"].model
+    assert set(served.members) == {"transitions"}
+    assert served.trained_rows.tolist() == served.rows.tolist()
+    users = UserBatch.from_histories([(np.array([3, 7], np.int32), np.arange(2.0), np.ones(2, np.float32))])
+    assert [one.tolist() for one in asked.recommend(users, 10)] == [one.tolist() for one in own.recommend(users, 10)]
+    other = Transitions.fit(backwards(), TransitionsConfig(window=3))
+    assert Blend.load(blended.registry.open(served.version), {"transitions": other}).models[0] is not other

@@ -17,6 +17,7 @@ from core.store.catalogue import Item
 from serving.catalogue import LiveCatalogue, View
 from serving.columns import KEPT_COLUMNS, KEPT_MASKS, Columns
 from serving.expression import Comparison, Expression, Field, Joined, Node, Not, parse
+from serving.items import Items
 from tests.serving.world import World, item
 
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
@@ -34,11 +35,19 @@ def stored(name: str, attributes: dict[str, Any], **state: Any) -> Item:
 
 def view_of(*items: Item | None) -> View:
     """A view of these items, one a row."""
+    held = Items(len(items))
+    known = {row: one for row, one in enumerate(items) if one is not None}
+    held.set(list(known), list(known.values()))
+    return view_on(held)
+
+
+def view_on(items: Items) -> View:
+    """A view of them as they are now."""
     n, nothing = len(items), np.zeros(0)
     rows = np.zeros(0, np.int32)
     ids = [f"i{row}" for row in range(n)]
     row_of = {name: row for row, name in enumerate(ids)}
-    return View(ids, row_of, list(items), np.ones(n, bool), rows, nothing, nothing, np.zeros(n), {}, rows)
+    return View(ids, row_of, items, np.ones(n, bool), rows, nothing, nothing, np.zeros(n), {}, rows)
 
 
 def holds(text: str, one: Item | None) -> bool:
@@ -185,10 +194,12 @@ def test_a_column_says_of_every_item_what_the_definition_says_however_the_catalo
     nodes: list[Node], states: list[list[Item | None]]
 ) -> None:
     columns = Columns()
-    known: list[Item | None] = []
-    for state in states:
-        known[: len(state)] = state  # some change, some are new
-        view = view_of(*known)
+    items = Items()
+    for state in states:  # some change, some are new
+        items.grow(max(0, len(state) - len(items)))
+        changed = {row: one for row, one in enumerate(state) if one is not None}
+        items.set(list(changed), list(changed.values()))
+        view, known = view_on(items), [items[row] for row in range(len(items))]
         for node in nodes:
             found = columns.mask(view, Expression(repr(node), node))
             assert found.tolist() == [truth(node, one) for one in known]
@@ -217,12 +228,14 @@ def test_an_older_view_still_gets_its_answer() -> None:
 
 
 def test_what_is_kept_is_bounded_and_values_that_are_gone_are_forgotten() -> None:
-    columns = Columns()
+    columns, items = Columns(), Items(1)
     for number in range(KEPT_MASKS + KEPT_COLUMNS):
-        columns.mask(view_of(stored("a", {f"x{number}": 1})), parse(f"x{number} == 1"))
+        items.set([0], [stored("a", {f"x{number}": 1})])
+        columns.mask(view_on(items), parse(f"x{number} == 1"))
     assert len(columns._masks) == KEPT_MASKS
     assert len(columns._columns) == KEPT_COLUMNS
     columns = Columns()
     for number in range(1200):
-        assert columns.mask(view_of(stored("a", {"stamp": f"at {number}"})), parse(f'stamp == "at {number}"')).all()
+        items.set([0], [stored("a", {"stamp": f"at {number}"})])
+        assert columns.mask(view_on(items), parse(f'stamp == "at {number}"')).all()
         assert all(len(column.vocabulary) <= 1010 for column in columns._columns.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from core.events import UserErased
 from core.store import Store, open_store
+from core.store.history import HistoryReader
 from serving.histories import Histories
 from tests.serving.world import World, ids
 from tests.streams import Writer, event, view
@@ -78,13 +78,13 @@ def test_those_who_wait_are_read_together_and_each_gets_their_own(
 ) -> None:
     world.writer.write([view(10 + n, f"user{n}", f"i{n}") for n in range(40)])
     batches: list[int] = []
-    changed = world.store.history.changed
+    changed = HistoryReader.changed
 
-    def counted(versions, limit):
-        batches.append(len(versions))
-        return changed(versions, limit)
+    async def counted(reader, known, limit, within_s):
+        batches.append(len(known))
+        return await changed(reader, known, limit, within_s)
 
-    monkeypatch.setattr(world.store.history, "changed", counted)
+    monkeypatch.setattr(HistoryReader, "changed", counted)
 
     async def everybody() -> list[tuple[str, ...]]:
         pasts = await asyncio.gather(*(histories.current(f"user{n % 40}") for n in range(80)))
@@ -100,15 +100,15 @@ def test_who_comes_while_a_read_is_under_way_waits_for_it_but_not_long(
 ) -> None:
     world.writer.write([view(10 + n, f"user{n}", f"i{n}") for n in range(40)])
     batches: list[list[str]] = []
-    changed, free = world.store.history.changed, threading.Event()
+    changed, free = HistoryReader.changed, asyncio.Event()
 
-    def counted(versions, limit):
-        batches.append(list(versions))
-        if "user0" in versions:
-            free.wait(5)
-        return changed(versions, limit)
+    async def counted(reader, known, limit, within_s):
+        batches.append(list(known))
+        if "user0" in known:
+            await asyncio.wait_for(free.wait(), 5)
+        return await changed(reader, known, limit, within_s)
 
-    monkeypatch.setattr(world.store.history, "changed", counted)
+    monkeypatch.setattr(HistoryReader, "changed", counted)
 
     async def ask() -> list[frozenset[str]]:
         first = asyncio.create_task(histories.current("user0"))
