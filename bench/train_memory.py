@@ -3,6 +3,7 @@
     python -m bench.train_memory                       # all, each in a process of its own that may not have more
     python -m bench.train_memory --models transitions --interactions 2000000 --items 100000
     python -m bench.train_memory --models sequence --share 0.02   # so much of an epoch, everything at its full size
+    python -m bench.train_memory --models sequence --config '{"dimensions": 32, "blocks": 1, "length": 64, "negatives": 256}'
     python -m bench.train_memory --models update      # the live transitions brought up to date with the newest minute of it
 
 The stream is written as snapshot segments are; each process reads it (features/interactions.py) and fits one model. The models
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,10 +101,10 @@ class Stopping:
             raise Enough
 
 
-def measure(model: str, folder: Path, share: float) -> dict[str, object]:
+def measure(model: str, folder: Path, share: float, changes: dict[str, Any]) -> dict[str, object]:
     """Read the stream, fit one model or `share` of its epoch; in this very process, which must do nothing else."""
     kind = RECOMMENDERS[model]
-    config = kind.config_type()
+    config = kind.config_type(**changes)
     known = {field.name for field in fields(config)}
     config = replace(config, **{name: value for name, value in FASTER.items() if name in known})
     began, cpu = time.perf_counter(), time.process_time()
@@ -187,11 +189,14 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="where the stream is, or is to be, kept")
     parser.add_argument("--share", type=float, default=1.0, help="of the epoch of a model that learns in epochs")
+    parser.add_argument("--config", type=json.loads, default={}, help="what is not the model's default, as JSON")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
         update = asked.models == "update"
-        found = measure_update(asked.folder) if update else measure(asked.models, asked.folder, asked.share)
+        found = (
+            measure_update(asked.folder) if update else measure(asked.models, asked.folder, asked.share, asked.config)
+        )
         print(json.dumps(found), flush=True)
         return
     with tempfile.TemporaryDirectory(prefix="headwater-stream-") as temporary:
@@ -201,7 +206,7 @@ def main() -> None:
             generate(folder, asked.interactions, asked.items, asked.users)
         for model in asked.models.split(","):
             command = [sys.executable, "-m", "bench.train_memory", "--measure", "--models", model, "--folder", folder]
-            command += ["--share", str(asked.share)]
+            command += ["--share", str(asked.share), "--config", json.dumps(asked.config)]
             if subprocess.run(command, preexec_fn=_limited).returncode:
                 print(
                     json.dumps({"model": model, "failed": f"within {LIMIT_BYTES >> 30} GiB of address space"}),
