@@ -181,7 +181,7 @@ TIMES = st.datetimes(min_value=datetime(1900, 1, 2), max_value=datetime(2026, 1,
 VALUES = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(IDS, IDS, TIMES, st.sampled_from(["view", "purchase"]), VALUES), min_size=1, max_size=8))
 def test_whatever_a_good_file_says_arrives_as_it_was(
     tmp_path: Path, rows: list[tuple[str, str, datetime, str, float | None]]

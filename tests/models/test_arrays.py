@@ -17,7 +17,7 @@ KINDS = st.sampled_from([np.float32, np.float64, np.int32, np.int64])
 ARRAYS = arrays.arrays(KINDS, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7), elements=st.just(1))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from("abc"), ARRAYS, min_size=1), st.integers(1, 20), st.randoms())
 def test_what_is_read_in_pieces_is_what_was_written(tmp_path: Path, monkeypatch, written, at_once, random) -> None:
     monkeypatch.setattr(reading, "READ_AT_ONCE", at_once)

@@ -42,7 +42,7 @@ def one(items: list[int], n: int) -> UserBatch:
     return UserBatch.from_histories([(rows, np.arange(len(rows), dtype=float), np.ones(len(rows), np.float32))])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(5, 60), st.integers(0, 5), st.lists(st.integers(0, 200), max_size=9), st.integers(1, 80),
     st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 4).filter(any), st.sampled_from([0, 3]), st.floats(0, 1),
@@ -63,7 +63,7 @@ def test_the_best_for_one_user_are_the_best_by_the_dense_scores(items, seed, his
         assert hidden is None or not exclude[found].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(5, 60), st.integers(0, 5), st.lists(st.integers(0, 200), max_size=9))
 def test_reasons_are_those_of_the_members_weighed_as_before(items, seed, history):
     made = blend(items, seed, (0.5, 0.3, 0.15, 0.05))

@@ -24,7 +24,7 @@ def shown(catalogue: LiveCatalogue, moment: datetime | None = None) -> set[str]:
     return {view.ids[row] for row in np.flatnonzero(view.servable(moment or datetime.now(UTC)))}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_refreshing_step_by_step_ends_where_reading_everything_does(world: World, data: st.DataObject) -> None:
     catalogue = LiveCatalogue(world.store)
@@ -81,7 +81,7 @@ values = st.recursive(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.reuse, Phase.generate],  # every try writes: shrinking takes minutes
 )  # fmt: skip
 @given(

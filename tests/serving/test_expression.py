@@ -185,7 +185,7 @@ def kind(value: Any) -> str:
     return "number" if isinstance(value, int | float) else ""
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     nodes=st.lists(NODES, min_size=1, max_size=4),
     states=st.lists(st.lists(ITEMS, min_size=1, max_size=6), min_size=1, max_size=4),

@@ -40,7 +40,7 @@ def read(items: tuple[Item, ...], at_once: int) -> Lines:
     return lines
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.reuse, Phase.generate])
 @given(stored=CATALOGUES, at_once=st.integers(1, 5), data=st.data())
 def test_lines_and_changes_are_the_items_that_were_stored(
     stored: tuple[Item, ...], at_once: int, data: st.DataObject
@@ -73,7 +73,7 @@ def test_lines_and_changes_are_the_items_that_were_stored(
     assert sorted(again, key=repr) == sorted((one for one in expected if one is not None), key=repr)
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.reuse, Phase.generate])
 @given(stored=CATALOGUES, at_once=st.integers(1, 5))
 def test_what_is_read_of_lines_is_what_the_items_say(stored: tuple[Item, ...], at_once: int) -> None:
     lines = read(stored, at_once)

@@ -104,7 +104,7 @@ def asks(draw: st.DrawFn) -> Ask:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.reuse, Phase.generate],  # every try writes a catalogue: shrinking takes minutes
 )  # fmt: skip
 @given(

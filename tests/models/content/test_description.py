@@ -80,13 +80,13 @@ FACTS = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(FACTS)
 def test_the_template_passes_the_checker_for_any_facts(facts: ItemFacts) -> None:
     assert DESCRIPTION.check(DESCRIPTION.fallback(facts), facts) == []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     FACTS,
     st.sampled_from(["best", "Paris", "1987", "horrifying", "award", "not", "$5", "http://x.de", "you"]),
