@@ -52,10 +52,11 @@ def evaluate(
     else:
         protocol = read_protocol(data)
         metrics, published = protocol.metrics, protocol.published if stage == "test" else ()
+        features = ItemFeatures.from_folder(data)
         if not names:
-            silent = left_out(data, protocol)
+            silent = left_out(protocol, features)
             names = [name for name in RECOMMENDERS if name not in silent]
-        rows = on_folder(data, protocol, names, stage, seed, Terminal())
+        rows = on_folder(data, features, protocol, names, stage, seed, Terminal())
     if json:
         print_json({"metrics": metrics, "models": [row.as_json() for row in rows], "published": published,
                     "left_out": silent})  # fmt: skip
@@ -65,22 +66,28 @@ def evaluate(
             console.print(f"{name} is left out: {why}", markup=False)
 
 
-def left_out(folder: Path, protocol: Protocol) -> dict[str, str]:
+def left_out(protocol: Protocol, features: ItemFeatures) -> dict[str, str]:
     """The models that can name nothing on this data, by name, and why."""
     found = {}
     if protocol.mask_seen:
         found["repeat"] = "it names what a user has, and that is masked here"
-    if not ItemFeatures.from_folder(folder).texts:
+    if not features.texts:
         found["content"] = "the items have no text"
     return found
 
 
 def on_folder(
-    folder: Path, protocol: Protocol, names: list[str], stage: Stage, seed: int, reporter: Reporter
+    folder: Path,
+    features: ItemFeatures,
+    protocol: Protocol,
+    names: list[str],
+    stage: Stage,
+    seed: int,
+    reporter: Reporter,
 ) -> list[Row]:
     """Evaluate models, as they come, on a data folder; item texts are those known before the split's cut."""
     split = split_folder(folder, stage)
-    features = ItemFeatures.from_folder(folder).as_of(split.cut_s)
+    features = features.as_of(split.cut_s)
     fits = {
         name: partial(
             fit_with_texts, RECOMMENDERS[name], config=_config(name, protocol), seed=seed, reporter=reporter,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from headwater.commands.evaluate import left_out
+from models.item_features import ItemFeatures
 from models.protocols import read_protocol
 from tests.headwater.test_cli import headwater
 
@@ -69,9 +70,10 @@ def test_the_json_document_holds_what_the_table_does_and_categories_are_read_fro
 
 def test_models_that_can_name_nothing_here_are_left_out_with_the_reason_unless_they_are_asked_for(tmp_path):
     protocol = read_protocol(folder(tmp_path))
-    assert left_out(tmp_path, protocol).keys() == {"repeat", "content"}
-    assert left_out(folder(tmp_path, items="item,title\ni1,red thing\n"), protocol).keys() == {"repeat"}
-    assert left_out(tmp_path, msgspec.structs.replace(protocol, mask_seen=False)) == {}
+    assert left_out(protocol, ItemFeatures.from_folder(tmp_path)).keys() == {"repeat", "content"}
+    known = ItemFeatures.from_folder(folder(tmp_path, items="item,title\ni1,red thing\n"))
+    assert left_out(protocol, known).keys() == {"repeat"}
+    assert left_out(msgspec.structs.replace(protocol, mask_seen=False), known) == {}
     asked = headwater("evaluate", "--data", str(tmp_path), "--models", "repeat", "--json")
     assert asked.returncode == 0, asked.stderr
     document = json.loads(asked.stdout)
