@@ -51,8 +51,8 @@ def test_what_a_person_wrote_for_a_pair_of_items_is_said_to_whoever_it_is_true_o
     eventually(lambda: reasons(client)[about]["text"] == OWN)
     after = reasons(client)
     assert after[about]["because"] == before[about]["because"]
-    others = before.keys() - {about}
-    assert {one: after[one] for one in others} == {one: before[one] for one in others}
+    others = (before.keys() & after.keys()) - {about}  # items of one score may change places as they age together
+    assert len(others) > 5 and {one: after[one] for one in others} == {one: before[one] for one in others}
     assert reasons(client, locale="de")[about]["text"].startswith("Weil Sie "), "a text is in one language"
     walk = [Interaction(user="new", item="i12", kind="view"), Interaction(user="buyer", item="i12", kind="purchase")]
     world.writer.write([event(70_000 + n, one) for n, one in enumerate(walk)])
