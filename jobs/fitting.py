@@ -1,8 +1,8 @@
-"""Fitting within one training run: what several need, the gate and the blend, is fitted once for each part of the data."""
+"""Fitting within one run: what several need, the gate or a table and the blend, is fitted once for each part of the data."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from core.progress import Reporter
 from features.interactions import Interactions
 from jobs.context import JobContext
 from jobs.gate import BASELINE
 from jobs.resume import keeps_checkpoints
 from models import RECOMMENDERS
 from models.blend import Blend, BlendConfig, Member, member_config, validation_split
-from models.item_features import ItemFeatures
 from models.item_text import Texts, fit_with_texts
 from models.protocols import Split
 from models.recommender import Recommender
@@ -29,10 +29,12 @@ FEWEST_CASES = 1_000
 class Fitting:
     """Fits models of one run. `shared` names those that are asked for more than once: they stay in memory until its end.
 
-    Under `checkpoints` every fit of a model that keeps some has a folder of its own.
+    `read_texts` gives the text of every item there is; it is called once, and only where a model reads texts. Under
+    `checkpoints` every fit of a model that keeps some has a folder of its own.
     """
 
-    context: JobContext
+    reporter: Reporter
+    read_texts: Callable[[], Texts]
     seed: int = 0
     shared: Set[str] = frozenset()
     checkpoints: Path | None = None
@@ -56,7 +58,7 @@ class Fitting:
         return fitted
 
     def _single(self, name: str, config: Any, data: Interactions, texts: Texts | None) -> Recommender:
-        kind, reporter = RECOMMENDERS[name], self.context.reporter
+        kind, reporter = RECOMMENDERS[name], self.reporter
         if self.checkpoints is None or not keeps_checkpoints(name):
             return fit_with_texts(kind, data, config, self.seed, reporter, texts)
         folder = self.checkpoints / name / f"{len(data)}-interactions"
@@ -69,8 +71,8 @@ class Fitting:
         if not config.weights:
             split = validation_split(data, config)
             if split is not None:
-                partial = self._members(config, split.train, False)
-                learned = Blend.of(partial, config).learned(bounded(split), self.seed, self.context.reporter)
+                partial = self._members(config, split.train, texts_of_all)
+                learned = Blend.of(partial, config).learned(bounded(split), self.seed, self.reporter)
                 config = _used(config, learned.weights)
         return Blend.of(self._members(config, data, texts_of_all), config)
 
@@ -85,29 +87,32 @@ class Fitting:
         return {item: self._catalogue[item] for item in data.item_ids.tolist() if item in self._catalogue}
 
     @cached_property
-    def features(self) -> ItemFeatures:
-        """The catalogue's categories, by which lists are described; models are given none of it."""
-        return ItemFeatures(categories=self.context.store.catalogue.categories())
-
-    @cached_property
     def _catalogue(self) -> Texts:
-        return {one.item: one.text for one in self.context.store.catalogue.changed_since(0) if not one.removed}
+        return self.read_texts()
+
+
+def catalogue_texts(context: JobContext) -> Texts:
+    """The text of every item of the catalogue."""
+    return {one.item: one.text for one in context.store.catalogue.changed_since(0) if not one.removed}
 
 
 def config_of(name: str, context: JobContext) -> Any:
     """A model's own configuration: on the device of the settings where it can choose one, with the members of a blend."""
     config = RECOMMENDERS[name].config_type()
     if isinstance(config, BlendConfig):
-        return _with_trained(config, context)
+        return standing_in_for(context.settings.models_to_train, config, context.settings.device)
     return replace(config, device=context.settings.device) if hasattr(config, "device") else config
 
 
-def _with_trained(config: BlendConfig, context: JobContext) -> BlendConfig:
-    """The default members, and every other model that is trained on the schedule: the blend stands in for all of them."""
+def standing_in_for(names: Sequence[str], config: BlendConfig, device: str | None = None) -> BlendConfig:
+    """The members of `config`, and every other model of `names`, on `device` where it can choose one."""
     known = {BASELINE, Blend.name, *(member.name for member in config.members)}
-    names = [name for name in context.settings.models_to_train if name not in known and name in RECOMMENDERS]
-    device = {"device": context.settings.device}
-    added = [Member(name, device if hasattr(RECOMMENDERS[name].config_type(), "device") else {}) for name in names]
+    on = {} if device is None else {"device": device}
+    added = [
+        Member(name, on if hasattr(RECOMMENDERS[name].config_type(), "device") else {})
+        for name in names
+        if name not in known and name in RECOMMENDERS
+    ]
     return replace(config, members=(*config.members, *added))
 
 

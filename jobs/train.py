@@ -18,7 +18,7 @@ from core.store.versions import ModelVersion
 from features.interactions import Interactions
 from features.snapshot import Snapshot, take_snapshot
 from jobs.context import JobContext
-from jobs.fitting import Fitting, bounded, config_of
+from jobs.fitting import Fitting, bounded, catalogue_texts, config_of
 from jobs.gate import BASELINE, METRIC, Verdict, fault, judge
 from jobs.resume import Run, running
 from jobs.update import keep_counts
@@ -26,6 +26,7 @@ from models import RECOMMENDERS
 from models.blend import Blend, BlendConfig
 from models.evaluation import Row, evaluate
 from models.index import INDEX_FILE, VectorIndex
+from models.item_features import ItemFeatures
 from models.protocols import Split, time_split
 from models.recommender import Recommender, VectorRecommender
 from models.transitions import Transitions
@@ -66,9 +67,9 @@ def evaluate_own(names: Sequence[str], context: JobContext, seed: int = 0) -> li
     Raises InvalidRequest when there are too few events to split.
     """
     data = read(take_snapshot(context.store.events, context.artifacts, context.reporter), context)
-    fitting = Fitting(context, seed, shared=set(_with_members(names, context)) if Blend.name in names else frozenset())
+    fitting = _fitting(names, context, seed)
     fits: dict[str, Any] = {name: partial(fitting.fit, name, config_of(name, context)) for name in names}
-    return evaluate(fits, bounded(time_split(data)), METRICS, seed, context.reporter, fitting.features)
+    return evaluate(fits, bounded(time_split(data)), METRICS, seed, context.reporter, _features(context))
 
 
 def read(snapshot: Snapshot, context: JobContext) -> Interactions:
@@ -96,8 +97,8 @@ class _Training:
         self.split = try_split(data)
         self.live = context.registry.live()
         self.rows: dict[str, Row] = {}
-        shared = set(_with_members(names, context)) if Blend.name in names else frozenset[str]()
-        self.fitting = Fitting(context, seed, shared, run.checkpoints)
+        self.features = _features(context)
+        self.fitting = _fitting(names, context, seed, run.checkpoints)
 
     def run(self) -> list[Trained]:
         return [self._one(name) for name in self.names]
@@ -126,7 +127,7 @@ class _Training:
         if self.split is None:
             return None
         fit = partial(self.fitting.fit, name, config)
-        return evaluate({name: fit}, self.split, METRICS, self.seed, self.context.reporter, self.fitting.features)[0]
+        return evaluate({name: fit}, self.split, METRICS, self.seed, self.context.reporter, self.features)[0]
 
     def _live(self, name: str, config: Any) -> Row | None:
         """What serves now, fitted on the same training part: the live files have seen the test part and may not compete."""
@@ -166,6 +167,17 @@ class _Training:
             context.registry.refuse(version.name, version.version, verdict.reason)
         context.registry.prune(version.name, context.settings.keep_versions)
         return context.store.versions.version(version.name, version.version)
+
+
+def _fitting(names: Sequence[str], context: JobContext, seed: int, checkpoints: Path | None = None) -> Fitting:
+    """Of models of the project's own events and catalogue."""
+    shared = set(_with_members(names, context)) if Blend.name in names else frozenset[str]()
+    return Fitting(context.reporter, partial(catalogue_texts, context), seed, shared, checkpoints)
+
+
+def _features(context: JobContext) -> ItemFeatures:
+    """The catalogue's categories, by which lists are described; models are given none of it."""
+    return ItemFeatures(categories=context.store.catalogue.categories())
 
 
 def _with_members(names: Sequence[str], context: JobContext) -> list[str]:

@@ -10,13 +10,13 @@ import typer
 
 from core.progress import Reporter, Terminal
 from headwater.terminal import Json, console, opened, print_json
+from jobs.fitting import Fitting, standing_in_for
 from jobs.train import METRICS, evaluate_own
 from models import RECOMMENDERS
-from models.blend import BlendConfig, Validation
+from models.blend import Blend, BlendConfig, Validation
 from models.evaluation import Row, table
 from models.evaluation import evaluate as evaluate_on
 from models.item_features import ItemFeatures
-from models.item_text import fit_with_texts
 from models.metrics import parse
 from models.protocols import Protocol, Stage, read_protocol, split_folder
 
@@ -88,20 +88,16 @@ def on_folder(
     """Evaluate models, as they come, on a data folder; item texts are those known before the split's cut."""
     split = split_folder(folder, stage)
     features = features.as_of(split.cut_s)
-    fits = {
-        name: partial(
-            fit_with_texts, RECOMMENDERS[name], config=_config(name, protocol), seed=seed, reporter=reporter,
-            texts=features.texts,
-        )
-        for name in names
-    }  # fmt: skip
+    fitting = Fitting(reporter, lambda: features.texts, seed, shared=set(names) if Blend.name in names else set())
+    fits = {name: partial(fitting.fit, name, _config(name, names, protocol), texts_of_all=True) for name in names}
     return evaluate_on(fits, split, protocol.metrics, seed, reporter, features)
 
 
-def _config(name: str, protocol: Protocol) -> Any:
-    """A model's own configuration; a blend learns its weights the way the protocol asks."""
+def _config(name: str, names: list[str], protocol: Protocol) -> Any:
+    """A model's own configuration; a blend holds the others of `names` too, and learns its weights as the protocol asks."""
     kind = RECOMMENDERS[name].config_type
     if kind is not BlendConfig:
         return kind()
     cutoff = parse(protocol.metrics[-1])[1]
-    return BlendConfig(validation=LEARNS_BY[protocol.split], mask_seen=protocol.mask_seen, cutoff=cutoff)
+    config = BlendConfig(validation=LEARNS_BY[protocol.split], mask_seen=protocol.mask_seen, cutoff=cutoff)
+    return standing_in_for(names, config)

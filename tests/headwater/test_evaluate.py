@@ -94,6 +94,24 @@ def test_a_blend_learns_its_weights_the_way_the_protocol_asks(tmp_path):
     assert json.loads(answer.stdout)["models"][0]["metrics"]["hr@2"] > 0.5
 
 
+def test_a_blend_holds_the_other_models_that_are_evaluated_beside_it(tmp_path):
+    """Every item is new to everyone, so that none of the blend's own members can name it; its text can."""
+    rows = [f"u{n % 4},i{n},{n}" for n in range(120)]
+    with gzip.open(folder(tmp_path) / "interactions.csv.gz", "wt") as file:
+        file.write("user,item,timestamp\n" + "\n".join(rows))
+    (tmp_path / "protocol.toml").write_text(f'split = "time"\n{PROTOCOL}'.replace("@2", "@4"))
+    with gzip.open(tmp_path / "items.csv.gz", "wt") as file:
+        file.write(
+            "item,title\n" + "".join(f"i{n},{('red', 'green', 'blue', 'grey')[n % 4]} thing\n" for n in range(120))
+        )
+    figures = {}
+    for names in ("blend", "content,blend"):
+        answer = headwater("evaluate", "--data", str(tmp_path), "--models", names, "--json")
+        assert answer.returncode == 0, answer.stderr
+        figures |= {(names, row["model"]): row["metrics"]["hr@4"] for row in json.loads(answer.stdout)["models"]}
+    assert figures["blend", "blend"] < 0.2 < figures["content,blend", "content"] == figures["content,blend", "blend"]
+
+
 def test_what_cannot_be_evaluated_is_named(tmp_path):
     answer = headwater("evaluate", "--data", str(folder(tmp_path)), "--models", "oracle")
     assert answer.returncode == 2
