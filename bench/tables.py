@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.pages import SEED, Line, figures, page, tried_table
 from bench.recipes import RECIPES, Recipe, Variant
 from core.progress import Reporter, Silent, Terminal
@@ -88,25 +86,11 @@ def ground_of(
     return Ground(split, features, protocol.metrics, reporter, kept and kept / f"{folder.name}-{stage}")
 
 
-def sample(split: Split, cases: int) -> Split:
-    """At most so many of the cases, drawn with the seed; what is trained on stays whole."""
-    if len(split) <= cases:
-        return split
-    kept = np.sort(np.random.default_rng(SEED).choice(len(split), cases, replace=False))
-    low, size = split.target_indptr[kept], np.diff(split.target_indptr)[kept]
-    indptr = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    at = np.arange(indptr[-1]) + np.repeat(low - indptr[:-1], size)
-    return replace(
-        split, user_ix=split.user_ix[kept], start=split.start[kept], end=split.end[kept], now_s=split.now_s[kept],
-        target_indptr=indptr, target_ix=split.target_ix[at],
-    )  # fmt: skip
-
-
 def bench(folder: Path, recipe: Recipe, reporter: Reporter, read_test: bool = True, kept: Path | None = None) -> str:
     """Run a recipe on a data folder: the markdown of its page, or of what validation says where the test is not read."""
     protocol, began = read_protocol(folder), time.process_time()
     validation = ground_of(folder, protocol, "validation", reporter, kept, recipe.popularity)
-    validation = replace(validation, split=sample(validation.split, recipe.cases))
+    validation = replace(validation, split=validation.split.sample(recipe.cases, SEED))
     tried: list[tuple[Fitted, Row]] = []
     for variant in recipe.variants:
         fitted = validation.fit(variant)

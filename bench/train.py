@@ -27,7 +27,6 @@ from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.tables import sample
 from features.interactions import IdTable, Interactions
 from models.als import ALS, ALSConfig
 from models.linear import Linear, LinearConfig
@@ -104,7 +103,7 @@ def prepared(data: Interactions, users: int, cases: int) -> tuple[Interactions, 
     rng = np.random.default_rng(SEED)
     if users < data.n_users:
         data = data.keep(np.isin(data.user_ix, rng.choice(data.n_users, users, replace=False)))
-    split = sample(leave_last_out(data, "validation"), cases)
+    split = leave_last_out(data, "validation").sample(cases, SEED)
     items = IdTable(split.train.item_ids).rows(split.record.item_ids)
     rows = IdTable(split.train.user_ids).rows(split.record.user_ids)
     return split.train, Cases(split.users(slice(None), items, rows), items[split.target_ix])

@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from core.progress import Reporter
 from features.interactions import Interactions
 from jobs.context import JobContext
@@ -132,14 +130,4 @@ def reads_texts(config: Any) -> bool:
 
 def bounded(split: Split, seed: int = 0) -> Split:
     """`split` with a sample of its cases where ranking every item for each would take more than CELLS scores."""
-    most = max(FEWEST_CASES, CELLS // max(1, split.record.n_items))
-    if len(split) <= most:
-        return split
-    taken = np.sort(np.random.default_rng(seed).choice(len(split), most, replace=False))
-    size = np.diff(split.target_indptr)[taken]
-    indptr = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    at = np.arange(indptr[-1]) + np.repeat(split.target_indptr[taken] - indptr[:-1], size)
-    return replace(
-        split, user_ix=split.user_ix[taken], start=split.start[taken], end=split.end[taken], now_s=split.now_s[taken],
-        target_indptr=indptr, target_ix=split.target_ix[at],
-    )  # fmt: skip
+    return split.sample(max(FEWEST_CASES, CELLS // max(1, split.record.n_items)), seed)

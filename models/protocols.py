@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,19 @@ class Split:
         start, stop, _ = part.indices(len(self))
         bounds = self.target_indptr[start : stop + 1]
         return np.repeat(np.arange(stop - start), np.diff(bounds)), self.target_ix[bounds[0] : bounds[-1]]
+
+    def sample(self, cases: int, seed: int = 0) -> Split:
+        """At most so many of the cases, drawn with the seed, in their order; what is trained on stays whole."""
+        if len(self) <= cases:
+            return self
+        kept = np.sort(np.random.default_rng(seed).choice(len(self), cases, replace=False))
+        size = np.diff(self.target_indptr)[kept]
+        indptr = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+        at = np.arange(indptr[-1]) + np.repeat(self.target_indptr[kept] - indptr[:-1], size)
+        return replace(
+            self, user_ix=self.user_ix[kept], start=self.start[kept], end=self.end[kept], now_s=self.now_s[kept],
+            target_indptr=indptr, target_ix=self.target_ix[at],
+        )  # fmt: skip
 
 
 class Protocol(msgspec.Struct, frozen=True):

@@ -37,7 +37,8 @@ def evaluate(
     """How good are the models? On the project's own events by time, or on a data set with published figures.
 
     Full ranking over every item, ties against the model, 95% bootstrap intervals; then what the lists are made of, and cold
-    users and items apart. Models are fitted on the training part only; nothing is published.
+    users and items apart. Models are fitted on the training part only; nothing is published. On a data set the blend holds
+    whatever is evaluated beside it; on the project's own events what it would serve with.
     """
     names = [name.strip() for name in models.split(",") if name.strip()]
     unknown = [name for name in names if name not in RECOMMENDERS]
