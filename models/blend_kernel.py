@@ -8,8 +8,9 @@ What is spoken of a touched item stands in a slot, numbered in the order in whic
     totals   (P, u) float32  what each member says of it in all. 0 before and after
     scores   (u,) float64    what they say together, standardised and weighed; 0 where none of them speaks for the item
 
-The four steps of a request are `add` for each member, `weigh`, `best_alike` or `best_near`, and `shares` for each member with
-`named`. The lock of the interpreter is kept: each takes some 10 us to 200 us, and to give it back and wait for it takes longer.
+The four steps of a request are `add` for each member, `weigh`, `best_alike` or `best_near` (after `lowest`, where a member with
+vectors does not know all items), and `shares` for each member with `named`. The lock of the interpreter is kept: each takes some
+10 us to 200 us, and to give it back and wait for it takes longer.
 
 Compiled when this module is imported, from Numba's cache where one can be written: beside this file, else under the user's
 home, or where NUMBA_CACHE_DIR says. Without one it takes some seconds at the start of each process.
@@ -212,50 +213,69 @@ def _product(vector, query):  # type: ignore[no-untyped-def]
 
 
 @_part
+def _near(vectors, own, item, query):  # type: ignore[no-untyped-def]
+    """The product of an item, 0 without a vector."""
+    at = own[item]
+    return _product(vectors[at], query) if at >= 0 else np.float32(0)
+
+
+@_part
 def _less(score):  # type: ignore[no-untyped-def]
     """A little less, for the rounding of inner products beside their bounds."""
     return score - 1e-4 * (1 + abs(score))
 
 
+_VECTORS = (_read(types.float32, 2), _read(types.float32, 2), _I32, _I32, _F64)
+
+
+@_compiled(*_VECTORS, _F32, types.float64)
+def lowest(bounds, vectors, own, order, norms, user, length):  # type: ignore[no-untyped-def]
+    """The lowest product of `user` (d,), of this `length`, with any vector, or 0 where none is below, and how many were
+    multiplied. The arrays are those of `best_near`."""
+    least, count, wide = np.float32(0), 0, len(order) // len(norms)
+    for block in range(len(norms)):
+        if length * norms[block] < -least:
+            continue
+        for at in range(block * wide, (block + 1) * wide):
+            item = order[at]
+            if item >= 0 and length * bounds[item, 1] >= -least:
+                least = min(least, _product(vectors[own[item]], user))
+                count += 1
+    return least, count
+
+
 @_compiled(
-    _SCORES, _I32, types.int64, types.float64, _read(types.float32, 2), _read(types.float32, 2), _I32, _F64, _F64, _F32,
-    types.float64, *_PASSES, _ROWS, _ROWS, types.float32[::1],
+    _SCORES, _I32, types.int64, types.float64, *_VECTORS, _F64, _F32, types.float64, _I32, _I32, types.float64, *_PASSES,
+    _ROWS, _ROWS, types.float32[::1],
 )  # fmt: skip
 def best_near(  # type: ignore[no-untyped-def]
-    scores,
-    touched,
-    count,
-    constant,
-    bounds,
-    vectors,
-    order,
-    norms,
-    saids,
-    query,
-    reach,
-    allowed,
-    rows,
-    place,
-    found,
-    best,
-):
-    """As `best_alike`, where `query` (d,) times each of `vectors` (n, d) is said as well: see models.blend_rest.Near.
+    scores, touched, count, constant, bounds, vectors, own, order, norms, saids, query, reach, strange, told, less,
+    allowed, rows, place, found, best,
+):  # fmt: skip
+    """As `best_alike`, where `query` (d,) times the vector of each item is said as well: see models.blend_rest.Near. Returns how
+    many were multiplied.
 
-    `bounds` (n, 2) are what is said of everything besides, and the length of the vector: no product exceeds that times `reach`.
-    Items come in blocks of `order` (blocks, b) whose longest and most spoken of are `norms` and `saids` (blocks,); what cannot
-    come among the best is not multiplied.
+    `vectors` (m, d) hold that of an item in the row `own` (n,). `bounds` (n, 2) are what is said of everything besides, and the
+    length of the vector: no product exceeds that times `reach`. Items come in blocks of `order` (blocks, b) whose longest and
+    most spoken of are `norms` and `saids` (blocks,); what cannot come among the best is not multiplied. Of the items `strange`,
+    which have no vector, `less` is said instead; those of them that others speak of to everyone are `told`.
     """
     k = len(found)
+    for item in strange:
+        slot = place[item]
+        if slot > 0 and scores[slot - 1] != 0:
+            scores[slot - 1] += less
     size = _known(scores, touched, count, constant, bounds[:, 0], allowed, rows, place, found, best)
     edge = np.inf if size == k else -np.inf  # by what is known already: the k-th reaches so much at least
     for at in range(size if size == k else 0):
-        edge = min(edge, _less(np.float64(best[at]) + _product(vectors[found[at]], query)))
-    size = 0
+        edge = min(edge, _less(np.float64(best[at]) + _near(vectors, own, found[at], query)))
+    multiplied, size = size, 0
     for slot in range(count):
         item = touched[slot]
         if scores[slot] > -np.inf and scores[slot] + reach * bounds[item, 1] >= edge and allowed[rows[item]]:
-            size = _push(found, best, size, item, np.float32(scores[slot] + _product(vectors[item], query)))
+            size = _push(found, best, size, item, np.float32(scores[slot] + _near(vectors, own, item, query)))
             edge = max(edge, _less(best[0])) if size == k else edge
+            multiplied += 1
     wide = len(order) // len(norms)
     for block in range(len(norms)):
         if reach * norms[block] + saids[block] + constant < edge:
@@ -265,10 +285,15 @@ def best_near(  # type: ignore[no-untyped-def]
             if item < 0 or place[item] != 0 or bounds[item, 0] + constant + reach * bounds[item, 1] < edge:
                 continue
             if allowed[rows[item]]:
-                score = np.float32(bounds[item, 0] + constant + _product(vectors[item], query))
+                score = np.float32(bounds[item, 0] + constant + _product(vectors[own[item]], query))
                 size = _push(found, best, size, item, score)
                 edge = max(edge, _less(best[0])) if size == k else edge
+                multiplied += 1
+    for item in told:
+        if place[item] == 0 and allowed[rows[item]]:
+            size = _push(found, best, size, item, np.float32(bounds[item, 0] + constant + less))
     _settle(found, best, size, touched, count, place)
+    return multiplied
 
 
 @_compiled(*_TERMS, _I64, _I32, types.float64[:, ::1])

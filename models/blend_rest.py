@@ -22,40 +22,56 @@ class Near(NamedTuple):
     """Said to one user: the inner product of `query` (d,) float32 with each vector, what everyone is told, and `constant`.
 
     No inner product is larger than `reach`, the length of the query, times that of the vector: what could not come among the
-    best is not computed (as in Fagin et al. 2003, "Optimal aggregation algorithms for middleware"). The other fields are those
-    of Vectors, in the order in which models.blend_kernel.best_near takes them.
+    best is not computed (as in Fagin et al. 2003, "Optimal aggregation algorithms for middleware"). Of items without a vector
+    `less` is said. The other fields are those of Vectors, in the order in which models.blend_kernel.best_near takes them.
     """
 
     constant: float
     bounds: NDArray[np.float32]
     vectors: NDArray[np.float32]
+    own: NDArray[np.int32]
     order: NDArray[np.int32]
     norms: NDArray[np.float64]
     sames: NDArray[np.float64]
     query: NDArray[np.float32]
     reach: float
+    strange: NDArray[np.int32]
+    told: NDArray[np.int32]
+    less: float
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors (n, d) float32 of a member, in the rows of the blend, and what bounds what may be said of an item: `bounds`
-    (n, 2) float32, what everyone is told and the length of its vector.
+    """The vectors (m, d) float32 of a member, that of item i of the blend in row `own`[i], own (n,) int32, and what bounds what
+    may be said of an item: `bounds` (n, 2) float32, what everyone is told and the length of its vector.
 
-    `order` has all rows by how much may be said of them at most to a user like most, in blocks, the last one filled with -1;
-    `norms` and `sames` are the largest of each block.
+    `order` has the rows of items with a vector by how much may be said of them at most to a user like most, in blocks, the last
+    one filled with -1; `norms` and `sames` are the largest of each block. `strange` are the rows of those without, whose `own` is
+    -1: what members learned of since this one was trained. `told` are those of them that everyone is told something of.
     """
 
     vectors: NDArray[np.float32]
+    own: NDArray[np.int32]
     bounds: NDArray[np.float32]
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
     order: NDArray[np.int32]
     norms: NDArray[np.float64]
     sames: NDArray[np.float64]
+    strange: NDArray[np.int32]
+    told: NDArray[np.int32]
 
     @classmethod
-    def of(cls, vectors: NDArray[np.float32], same: NDArray[np.float64], weight: float) -> Self:
-        """Of a member that counts `weight`."""
+    def of(
+        cls,
+        vectors: NDArray[np.float32],
+        own: NDArray[np.int32],
+        same: NDArray[np.float64],
+        told: NDArray[np.int32],
+        weight: float,
+    ) -> Self:
+        """Of a member that counts `weight`. Everyone is told `same` (n,) of the items, but only of those in the rows `told` is
+        anything spoken."""
         n, d = vectors.shape
         mean = vectors.mean(axis=0, dtype=np.float64)
         squares = np.zeros((d, d))
@@ -63,27 +79,34 @@ class Vectors:
             part = vectors[at : at + ROWS_AT_ONCE].astype(np.float64)
             squares += part.T @ part
         covariance = squares / n - np.outer(mean, mean)
-        norm = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        rows, norm = np.flatnonzero(own >= 0), np.zeros(len(own))
+        norm[rows] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[own[rows]]
         typical = vectors[:: -(-n // TYPICAL)].astype(np.float64)  # users are among items
         deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", typical, covariance, typical), 1e-12))
         reach = weight * float(np.median(np.linalg.norm(typical, axis=1) / deviation))
         order = np.full(-(-n // BLOCK) * BLOCK, -1, np.int32)
-        order[:n] = np.argsort(-(reach * norm + same), kind="stable")
+        order[:n] = rows[np.argsort(-(reach * norm[rows] + same[rows]), kind="stable")]
         blocks = order.reshape(-1, BLOCK)
         norms, sames = (np.where(blocks < 0, -np.inf, values[blocks]).max(axis=1) for values in (norm, same))
         bounds = np.stack([same, norm], axis=1).astype(np.float32)  # their rounding is that of the products
+        strange = np.flatnonzero(own < 0).astype(np.int32)
         return cls(
-            np.ascontiguousarray(vectors, np.float32), bounds, mean, covariance, order, np.maximum(norms, 0), sames
-        )
+            np.ascontiguousarray(vectors, np.float32), own, bounds, mean, covariance, order, np.maximum(norms, 0), sames,
+            strange, told[own[told] < 0],
+        )  # fmt: skip
 
-    def near(self, encoded: NDArray[np.float32], weight: float) -> Near:
-        """What the member says to the user with this vector (d,), standardised and weighed, with what everyone is told."""
+    def near(self, encoded: NDArray[np.float32], weight: float, lowest: float) -> Near:
+        """What the member says to the user with this vector (d,), standardised and weighed, with what everyone is told. Items
+        without a vector count as the `lowest` product of all, or 0 (see `standardised`)."""
         user = encoded.astype(np.float64)
-        square = float(user @ self.covariance @ user)
-        query = user * (weight / (square**0.5 if square > 0 else 1.0))
-        reach, constant = float(query @ query) ** 0.5, -float(query @ self.mean)
-        rest = (self.bounds, self.vectors, self.order, self.norms, self.sames)
-        return Near(constant, *rest, query.astype(np.float32), reach)
+        known = len(self.vectors) / len(self.own)
+        apart = float(user @ self.mean) - lowest  # the variance within the two kinds of items, and between them
+        square = known * float(user @ self.covariance @ user) + known * (1 - known) * apart**2
+        scale = weight / (square**0.5 if square > 0 else 1.0)
+        query, less = user * scale, lowest * scale
+        reach, constant = float(query @ query) ** 0.5, -(known * float(query @ self.mean) + (1 - known) * less)
+        rest = (self.bounds, self.vectors, self.own, self.order, self.norms, self.sames)
+        return Near(constant, *rest, query.astype(np.float32), reach, self.strange, self.told, less)
 
 
 def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:

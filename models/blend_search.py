@@ -90,7 +90,7 @@ class Search:
         near = self._near(users, said)
         if near is not None:
             kernel.best_near(*touched[:3], constant + near.constant, *near[1:], *into)
-        elif not self.wholes:
+        elif not self.wholes or (self._vectors is not None and self._folds is not None):  # it has nothing to fold in
             kernel.best_alike(*touched, self.same, self.order, *into)
         else:
             whole, speaks = self._dense(users)
@@ -126,10 +126,18 @@ class Search:
         """What the only whole says of every item, where it has vectors."""
         if self._vectors is None or not len(users.items):
             return None
-        member = self.wholes[0]
+        found, member = self._vectors, self.wholes[0]
         if said.folded is not None:
-            return self._vectors.near(said.folded.vector, member.weight)
-        return self._vectors.near(cast(VectorRecommender, member.model).encode(member.users(users))[0], member.weight)
+            user = said.folded.vector
+        elif self._folds is None and len((own := member.users(users)).items):
+            user = cast(VectorRecommender, member.model).encode(own)[0]
+        else:
+            return None
+        lowest = 0.0
+        if len(found.strange):
+            arrays = (found.bounds, found.vectors, found.own, found.order, found.norms)
+            lowest, _ = kernel.lowest(*arrays, user, float(np.linalg.norm(user)))
+        return found.near(user, member.weight, lowest)
 
     def _dense(self, users: UserBatch) -> tuple[NDArray[np.float32], Mask]:
         """What is said to this user of every item (n,) by all but the parts, and bool (n,): of which anything is."""
@@ -154,14 +162,13 @@ class Search:
 
     @cached_property
     def _vectors(self) -> Vectors | None:
-        """Of the whole, where there is one, it has vectors, and speaks of every item."""
+        """Of the whole, where there is one and it has vectors. It says something of each item that it knows."""
         if len(self.wholes) != 1 or self.trained is not None:
             return None
         whole = self.wholes[0]
-        if not isinstance(whole.model, VectorRecommender) or len(whole.back) != len(self.same):
+        if not isinstance(whole.model, VectorRecommender):
             return None
-        found = whole.model.item_vectors()
-        return Vectors.of(found if whole.alike else found[whole.own], self.same, whole.weight)
+        return Vectors.of(whole.model.item_vectors(), whole.own, self.same, self.order, whole.weight)
 
     def _said(self, users: UserBatch) -> _Said:
         """What the members say to a user; kept for the last one, who is asked about first for items, then for reasons."""

@@ -49,13 +49,18 @@ class Rarity:
             bucket = crc32(word.encode()) % BUCKETS
             counts[bucket] = counts.get(bucket, 0) + 1
         buckets = np.fromiter(counts, np.int32, len(counts))
-        often = np.fromiter((1 + math.log(count) for count in counts.values()), np.float32, len(counts))
-        weights = often * self.idf[buckets]
-        kept = (
-            np.arange(len(weights)) if len(weights) <= MOST_WORDS else np.argsort(-weights, kind="stable")[:MOST_WORDS]
-        )
-        kept = np.sort(kept[weights[kept] > 0])
-        return unit(buckets[kept], weights[kept])
+        weights = self.idf.take(buckets)
+        if any(count > 1 for count in counts.values()):
+            weights *= np.fromiter((1 + math.log(count) for count in counts.values()), np.float32, len(counts))
+        if len(weights) > MOST_WORDS:
+            kept = np.sort(np.argsort(-weights, kind="stable")[:MOST_WORDS])
+            buckets, weights = buckets.take(kept), weights.take(kept)
+        if not weights.all():
+            buckets, weights = buckets[weights > 0], weights[weights > 0]
+        ascending = buckets.argsort()  # each is there once
+        weights = weights.take(ascending)
+        length = math.sqrt(float(weights @ weights))
+        return buckets.take(ascending), weights / np.float32(length or 1.0)
 
 
 def unit(buckets: NDArray[np.int32], weights: NDArray[np.float32]) -> TextVector:

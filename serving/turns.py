@@ -65,11 +65,15 @@ class Turns:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake another thread where the first in line has waited for long."""
-        self._watched = bool(self._waiting)
-        if self._waiting:
-            loop.call_later(HELP_AFTER_S, self._watch, loop)
-            if time.monotonic() - self._waiting[0].since_s >= HELP_AFTER_S:
-                self._begin(loop)
+        try:
+            since_s = self._waiting[0].since_s
+        except IndexError:  # nobody waits, or a thread has just taken the last one
+            self._watched = False
+            return
+        self._watched = True
+        loop.call_later(HELP_AFTER_S, self._watch, loop)
+        if time.monotonic() - since_s >= HELP_AFTER_S:
+            self._begin(loop)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and self._working < self._threads:

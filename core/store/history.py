@@ -20,17 +20,23 @@ from core.tables import user_counts
 # One statement, so that what is read and its version are of one moment. Histories of the version given are not looked at; of
 # one that was read before, as many events as were inserted since, and the one that was its newest.
 # The partial index (user_id, time DESC) serves; `key` makes the order of simultaneous events the same for everyone.
+# What a user did comes as one JSON document: to make events of that takes half of the time that rows of columns take.
 PREPARE = """
 PREPARE changed_histories (text[], bigint[], int) AS
-SELECT asked.user_id, counted.events, done.key::text, done.item_id, done.kind, done.time, done.value
+SELECT asked.user_id, counted.events, done.told
 FROM unnest($1, $2) WITH ORDINALITY AS asked (user_id, version, place)
 LEFT JOIN user_counts AS counted USING (user_id)
 LEFT JOIN LATERAL (
-    SELECT item_id, substr(type, 13) AS kind, time, value, key FROM events
-    WHERE events.user_id = asked.user_id AND counted.events IS DISTINCT FROM asked.version AND type LIKE 'interaction.%'
-    ORDER BY time DESC, key DESC
-    LIMIT CASE WHEN asked.version BETWEEN 1 AND counted.events THEN least($3, counted.events - asked.version + 1) ELSE $3 END
-) AS done ON true ORDER BY asked.place, done.time DESC, done.key DESC
+    SELECT json_agg(json_build_array(
+        key, json_build_object('item', item_id, 'kind', kind, 'time', time, 'value', value)
+    ) ORDER BY time DESC, key DESC)::text AS told
+    FROM (
+        SELECT item_id, substr(type, 13) AS kind, time, value, key FROM events
+        WHERE events.user_id = asked.user_id AND counted.events IS DISTINCT FROM asked.version AND type LIKE 'interaction.%'
+        ORDER BY time DESC, key DESC
+        LIMIT CASE WHEN asked.version BETWEEN 1 AND counted.events THEN least($3, counted.events - asked.version + 1) ELSE $3 END
+    ) AS newest
+) AS done ON true ORDER BY asked.place
 """
 CHANGED = "EXECUTE changed_histories (%s::text[], %s::bigint[], %s)"
 TOUCHED = """
@@ -78,6 +84,10 @@ class Versioned:
 
 NEVER_READ = Versioned(-1, History((), frozenset()))
 Changed = dict[str, Versioned]
+
+
+# Each with its key, the newest first. Not strict: a value that is no number would come as text.
+_told = msgspec.json.Decoder(list[tuple[str, HistoryEvent]], strict=False)
 
 
 class HistoryStore:
@@ -150,12 +160,8 @@ def _prepared(connection: sa.Connection) -> Any:
 
 def _changes(known: Mapping[str, Versioned], limit: int) -> Reading[Changed]:
     rows = yield CHANGED, (list(known), [one.version for one in known.values()], limit)
-    versions: dict[str, int | None] = {}
-    read: dict[str, list[tuple[Any, HistoryEvent]]] = {user: [] for user in known}
-    for user, version, key, *event in rows:
-        versions[user] = version
-        if key is not None:
-            read[user].append((key, HistoryEvent(*event)))
+    versions: dict[str, int | None] = {user: version for user, version, _ in rows}
+    read = {user: [] if told is None else _told.decode(told) for user, _, told in rows}
     found: Changed = {}
     again, long = [], []
     for user, before in known.items():

@@ -32,18 +32,20 @@ def plain(text: str, max_chars: int) -> str:
 
     Longer texts end at a word with "…", within `max_chars`; what lies far beyond that is not even read.
     """
-    text = unicodedata.normalize("NFC", text[: READ_TIMES * max_chars])
-    text = FULL_WIDTH.sub(lambda match: chr(ord(match.group()) - 0xFEE0), text)
-    text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    text = text[: READ_TIMES * max_chars]
+    if not (text.isascii() and text.isprintable()):
+        text = unicodedata.normalize("NFC", text)
+        text = FULL_WIDTH.sub(lambda match: chr(ord(match.group()) - 0xFEE0), text)
+        text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
     if instructs(text):
         return ""
-    before = None
+    read, before = text, None
     while before != text:  # removing one link can complete another
         before = text
         text = " ".join(MARKUP.sub(" ", LINK.sub(" ", text)).split())
     if len(text) > max_chars:
         text = (text[: max_chars - 1].rsplit(" ", 1)[0] or text[: max_chars - 1]).rstrip(" ,.;:-") + "…"
-    return "" if instructs(text) or not any(c.isalnum() for c in text) else text
+    return "" if (text != read and instructs(text)) or not any(c.isalnum() for c in text) else text
 
 
 def instructs(text: str) -> bool:

@@ -63,6 +63,22 @@ def test_what_is_continued_is_what_reading_all_of_it_gives(store: Store, seed: i
     assert continued > 10
 
 
+def test_whatever_an_item_is_called_it_is_read_as_it_was_written(store: Store) -> None:
+    items = ['say "hi"', "back\\slash", "new\nline", "Straße 🎈", "{}", "null", "\x7f"]
+    values = [None, -1.0, 0.1, 1e-9, 123456789.125, 5.0, 0.0]
+    made = [
+        event(n, view(n, "eve", item, "rating", value).body, minutes=n)
+        for n, (item, value) in enumerate(zip(items, values, strict=True))
+    ]
+    Writer(store).write(made)
+    read = store.history.history("eve", 50).events
+    assert [(one.item, one.kind, one.value) for one in read] == [
+        (item, "rating", value) for item, value in zip(items[::-1], values[::-1], strict=True)
+    ]
+    assert [one.time for one in read] == [one.time for one in made[::-1]]
+    assert all(one.time.utcoffset() is not None for one in read)
+
+
 def test_only_what_is_new_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = Writer(store)
     writer.write([view(n, "ann", f"i{n}") for n in range(20)])

@@ -13,11 +13,20 @@ from models.blend_rest import BLOCK, Vectors, standardised
 N, D, WEIGHT = 6000, 16, 0.4
 
 
+def of(vectors: np.ndarray, same: np.ndarray) -> Vectors:
+    """Everyone is told something of each item; those whose row is all NaN have no vector."""
+    known = np.isfinite(vectors[:, 0])
+    own = np.where(known, np.cumsum(known) - 1, -1).astype(np.int32)
+    return Vectors.of(vectors[known], own, same, np.arange(len(own), dtype=np.int32), WEIGHT)
+
+
 def near(made: Vectors, user: np.ndarray, touched: np.ndarray, said: np.ndarray, k: int, allowed: np.ndarray) -> tuple:
     """The k best for a user: rows and scores, without what is missing. Of the rows `touched` so much is `said` besides."""
     found, best, place = np.empty(k, np.int32), np.empty(k, np.float32), np.zeros(N, np.int32)
     place[touched] = 1 + np.arange(len(touched))
-    constant, *rest = made.near(user, WEIGHT)
+    arrays = (made.bounds, made.vectors, made.own, made.order, made.norms)
+    lowest, _ = blend_kernel.lowest(*arrays, user, float(np.linalg.norm(user)))
+    constant, *rest = made.near(user, WEIGHT, lowest)
     rows = np.arange(N, dtype=np.int32)
     blend_kernel.best_near(
         said.astype(float), touched.astype(np.int32), len(touched), constant, *rest, allowed, rows, place, found, best
@@ -32,24 +41,29 @@ def world() -> tuple[np.ndarray, np.ndarray, Vectors]:
     rng = np.random.default_rng(3)
     vectors = (rng.standard_normal((N, D)) * rng.lognormal(-1, 0.8, (N, 1)) + 0.2).astype(np.float32)
     same = 0.1 * rng.pareto(2.0, N) - 0.05
-    return vectors, same, Vectors.of(vectors, same, WEIGHT)
+    return vectors, same, of(vectors, same)
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_best_are_those_of_all_inner_products_whatever_is_said_besides_and_may_pass(world, seed: int) -> None:
     vectors, same, made = world
     rng = np.random.default_rng(seed)
+    if strangers := (0, 3, 2000)[seed % 3]:  # items without a vector
+        vectors = vectors.copy()
+        vectors[rng.choice(N, strangers, replace=False)] = np.nan
+        made = of(vectors, same)
     longest = np.argsort(-np.linalg.norm(vectors, axis=1))[
         :10
     ]  # no product is nearer to its bound than one of these with itself
-    user = vectors[rng.choice(longest) if seed % 2 else rng.integers(N)]
+    user = world[0][rng.choice(longest) if seed % 2 else rng.integers(N)]
     touched = rng.choice(N, rng.choice([0, 5, 400]), replace=False)
     said, allowed = (
         rng.pareto(1.5, len(touched)) * rng.choice([0.02, 1.0]),
         rng.random(N) < rng.choice([0.02, 0.5, 1.0]),
     )
     k = int(rng.choice([1, 10, 60]))
-    dense = WEIGHT * standardised((vectors @ user)[None])[0].astype(np.float64) + same
+    products = np.nan_to_num(vectors @ user, nan=-np.inf)
+    dense = WEIGHT * standardised(products[None])[0].astype(np.float64) + same
     dense[touched] += said
     expected = np.sort(dense[allowed])[::-1][:k]
 
@@ -63,7 +77,7 @@ def test_the_best_are_those_of_all_inner_products_whatever_is_said_besides_and_m
 
 def test_an_item_that_comes_up_to_its_bound_is_found_behind_others_that_are_nearly_as_good(world) -> None:
     vectors, same = world[0], np.zeros(N)
-    made = Vectors.of(vectors, same, WEIGHT)
+    made = of(vectors, same)
     best = int(np.argmax(np.linalg.norm(vectors, axis=1)))  # with itself it has the product that is its bound
     dense = WEIGHT * standardised((vectors @ vectors[best])[None])[0].astype(np.float64) + same
     touched = np.flatnonzero(np.arange(N) != best)[:400]
@@ -83,3 +97,16 @@ def test_most_vectors_are_not_looked_at_where_the_history_leads_to_enough(world)
     assert np.isfinite(scores).all()
     assert set(rows.tolist()) <= set(touched.tolist())
     assert len(made.norms) == -(-N // BLOCK)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_lowest_product_is_found_without_most_of_the_others(world, seed: int) -> None:
+    vectors, _, made = world
+    user = vectors[np.random.default_rng(seed).integers(N)]
+    arrays = (made.bounds, made.vectors, made.own, made.order, made.norms)
+    least, multiplied = blend_kernel.lowest(*arrays, user, float(np.linalg.norm(user)))
+    assert least == pytest.approx(float((vectors @ user).min()), rel=1e-5)
+    assert multiplied < N / 2
+    upwards = of(np.abs(vectors), made.bounds[:, 0].astype(float))
+    arrays = (upwards.bounds, upwards.vectors, upwards.own, upwards.order, upwards.norms)
+    assert blend_kernel.lowest(*arrays, np.abs(user), float(np.linalg.norm(user)))[0] == 0

@@ -11,6 +11,7 @@ from core.progress import Silent
 from features.interactions import Interactions
 from models import blend_kernel
 from models.blend import Blend, BlendConfig, Member, fit_members
+from models.blend_search import Search
 from models.blend_terms import SparseRecommender
 from models.linear import Linear, LinearConfig
 from models.recommender import UserBatch, top_k
@@ -20,10 +21,10 @@ from models.transitions import Transitions
 MEMBERS = (Member("transitions"), Member("linear", {"objective": "next"}), Member("repeat"), Member("popularity"))
 
 
-def walks(items: int, users: int = 12, seed: int = 0) -> Interactions:
-    """Users who wander among neighbouring items, some of which nobody meets."""
+def walks(items: int, users: int = 12, seed: int = 0, more: tuple[tuple[str, str, float], ...] = ()) -> Interactions:
+    """Users who wander among neighbouring items, some of which nobody meets; and `more` steps."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows = list(more)
     for user in range(users):
         at = int(rng.integers(items))
         for step in range(int(rng.integers(2, 6))):
@@ -121,6 +122,59 @@ def test_a_member_that_speaks_of_everything_to_each_user_in_its_own_way_is_added
             made.because(_twice(users), np.repeat(rows[:, :5], 2, 0), 2)[0],
         )
         assert (np.sort(named) == np.sort(slow)).mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def updated() -> Blend:
+    """A blend whose transitions and popularity have been brought up to date: they know items that its other members do not."""
+    members = (*MEMBERS, Member("als", {"factors": 16, "iterations": 3}))
+    more = (
+        ("u7", "i010", 1e6),
+        ("u7", "a-new", 1e6 + 1),
+        ("u8", "m-new", 1e6),
+        ("u8", "i020", 1e6 + 1),
+        ("u9", "m-new", 1e6),
+    )
+    before, after = walks(900, users=700), walks(900, users=700, more=more)
+    old, new = fit_members(members, before, 0, Silent()), fit_members(members, after, 0, Silent())
+    models = [new[0], old[1], old[2], new[3], old[4]]
+    return Blend.of(models, BlendConfig(members, (0.4, 0.25, 0.1, 0.1, 0.15)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_items_that_a_member_does_not_know_change_nothing_and_are_not_paid_for_by_all_others(
+    updated, seed, monkeypatch
+):
+    n, rng = len(updated.item_ids), np.random.default_rng(seed)
+    new = np.flatnonzero(np.char.endswith(updated.item_ids.astype(str), "new"))
+    assert len(new) == 2
+    multiplied: list[int] = []
+    for name, count in (("best_near", lambda found: found), ("lowest", lambda found: found[1])):
+        compiled = getattr(blend_kernel, name)
+
+        def counted(*given, compiled=compiled, count=count):
+            found = compiled(*given)
+            multiplied.append(count(found))
+            return found
+
+        monkeypatch.setattr(blend_kernel, name, counted)
+    monkeypatch.setattr(Search, "_dense", None)  # all of the catalogue is not scored
+    beside, known = updated.item_ids.tolist().index("i010"), rng.integers(0, n, 4).tolist()
+    for history in (known, [*known, int(new[0])], [*known, beside], [int(one) for one in new]):
+        users, exclude = one(history, n), rng.random(n) < 0.3
+        exclude[new] = False
+        dense = updated.scores(users)
+        for hidden in (None, exclude):
+            rows, scores = updated.recommend(users, 20, hidden)
+            assert np.allclose(scores, top_k(dense, 20, hidden)[1], atol=2e-5)
+            assert np.allclose(dense[0, rows[0]], scores[0], atol=2e-5)  # each has the score that it is given
+        before = len(multiplied)
+        everything, scores = updated.recommend(users, n)
+        assert set(new.tolist()) <= set(everything[0].tolist())
+        assert np.allclose(dense[0, everything[0]], scores[0], atol=2e-5)
+        del multiplied[before:]  # who asks for everything has everything looked at
+    assert len(multiplied) == 3 * 2 * 2  # for three of the histories; the last one is nothing to ALS
+    assert max(multiplied) < n / 2
 
 
 def test_only_what_passes_is_found_wherever_its_rows_are():
