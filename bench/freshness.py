@@ -57,6 +57,7 @@ PAGE = ROOT / "docs" / "benchmarks" / "freshness.md"
 MODELS = ("popularity", "transitions", "als", "blend")
 PAUSE_S = 0.002  # between answers that do not know yet
 PATIENCE_S = 15.0
+READY_S = 180.0
 SETTLED_S = 2.0  # between a new item and its removal, so that neither is measured with the other
 BACKGROUND_USERS = 50_000
 FEW_REPEATS = 4  # catalogue events are measured once for so many of users'
@@ -260,7 +261,10 @@ def measure(
         Bus(str(settings.kafka_bootstrap), settings.topic) as bus,
     ):
         shop = Shop(settings, bus, n_items)
+        end = time.monotonic() + READY_S
         while not shop.ready():
+            if time.monotonic() > end:
+                raise SystemExit(f"the models are not served: see {settings.home}/logs, or remove {settings.home}")
             time.sleep(0.1)
         shop.until(view("first", item(0)), lambda: shop.list_of("first")["fallback"] is None)
         whats = {
@@ -289,16 +293,8 @@ def table(found: Sequence[Measured]) -> list[str]:
     rows = []
     for one in map(Measured.figures, found):
         percentiles = [f"{one[name]:,.0f}" for name in ("p50_ms", "p95_ms", "p99_ms", "most_ms")]
-        rows.append(
-            [
-                one["what"],
-                f"{one['background_events_s']:,}",
-                f"{one['ingested_events_s']:,}",
-                str(one["repeats"]),
-                *percentiles,
-                str(one["missed"]),
-            ]
-        )
+        rates = [f"{one[name]:,}" for name in ("background_events_s", "ingested_events_s")]
+        rows.append([one["what"], *rates, str(one["repeats"]), *percentiles, str(one["missed"])])
     return markdown([head, *rows])
 
 
@@ -332,7 +328,7 @@ def main() -> None:
         return
     home = (arguments.home or Path(".headwater") / f"bench-serve-{arguments.items}").absolute()
     reporter = Terminal()
-    chosen = Settings(home=home, namespace="bench", port=free_port())
+    chosen = Settings(home=home, port=free_port())
     with running_services(chosen, reporter) as settings, open_store(settings) as store:
         serve_world.make(settings, store, arguments.items, reporter, MODELS)
         rates = [int(rate) for rate in arguments.rates.split(",")]

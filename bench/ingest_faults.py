@@ -41,23 +41,20 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.ingest_injections import GARBAGE, Faults, wait_for  # noqa: E402
+from bench.ingest_judgement import judge, verdict  # noqa: E402
 from core.bus import Bus, Message, ensure_topic  # noqa: E402 -- run as a script, from anywhere
 from core.errors import BrokerUnavailable, DatabaseUnavailable  # noqa: E402
 from core.events import Interaction, UserErased  # noqa: E402
 from core.progress import Terminal  # noqa: E402
 from core.settings import Settings  # noqa: E402
-from core.store import open_store  # noqa: E402
 from headwater.postgres import EmbeddedPostgres  # noqa: E402
-from ingest.replay import replay_topic  # noqa: E402
 from migrations.run import upgrade  # noqa: E402
-from tests.ingest.ledger import Ledger, read_log  # noqa: E402
 from tests.ingest.machine import ProxiedBroker, SmallDisk, Unavailable, shifted_clock  # noqa: E402
 from tests.ingest.proxy import Proxy, database_address  # noqa: E402
 from tests.ingest.world import World  # noqa: E402
 
 SERVER = {"max_wal_size": "256MB", "wal_recycle": "off"}
 BATCH_EVENTS = 250  # of one publish
-SETTLE_S = 180
 LEAVE_S = 60  # what is broken meanwhile may hold a leaver up
 
 
@@ -294,61 +291,10 @@ class Run:
             return False
         return True
 
-    # The judgement
-
-    def settle(self, wanted: int) -> list[str]:
-        """Wait until the offsets have passed every message."""
-        with Terminal().task("until everything is read", wanted) as task:
-            told, end = 0, time.monotonic() + SETTLE_S
-            while time.monotonic() < end:
-                self.tend()
-                reached = self.world.reached()
-                task.advance(reached - told)
-                told = reached
-                if reached == wanted:
-                    return []
-                time.sleep(0.2)
-        return [f"the offsets stand at {self.world.reached():,}, the topic holds {wanted:,} messages"]
-
-    def judge(self) -> list[str]:
-        """Both comparisons, and the digests of both."""
-        settings = self.world.settings
-        log = read_log(self.broker.bootstrap, settings.topic, settings.topic_partitions)
-        held = Counter(hashlib.sha256(one.value).hexdigest() for one in log)
-        lost = sum(count - held[sha256] for sha256, count in self.acknowledged.items() if held[sha256] < count)
-        found = [f"the broker acknowledged {lost} messages that it does not hold"] * bool(lost)
-        ledger = Ledger()
-        bad = [one for one in log if hashlib.sha256(one.value).hexdigest() in self.garbage]
-        ledger.enter_garbage([one.value for one in bad])
-        ledger.enter(one.value for one in log if hashlib.sha256(one.value).hexdigest() not in self.garbage)
-        places = {(one.partition, one.offset) for one in bad}
-        digests = []
-        for name in ("after the faults", "after reading everything again"):
-            found += self.settle(len(log)) + self._compare(ledger, places)
-            digests.append(self.world.digest())
-            rows, letters = self.world.rows(), self.world.dead()
-            print(f"{name:32} {len(log):,} messages: {rows:,} rows, {letters:,} dead letters; {_verdict(found)}")
-            if len(digests) == 1:
-                with open_store(settings) as store:
-                    replayed = replay_topic(settings, store, 0)
-                print(f"{'':32} replay from offset 0 of {sum(one.reached for one in replayed):,} messages")
-        return found + ["the tables are not the same the second time"] * (digests[0] != digests[1])
-
-    def _compare(self, ledger: Ledger, places: set[tuple[int, int]]) -> list[str]:
-        with self.world._judge.cursor() as cursor:
-            found = ledger.judge(cursor)
-        stored = self.world.ask("SELECT partition, \"offset\" FROM dead_letters WHERE reason <> 'erased_user'")
-        wrong = places.symmetric_difference({(int(partition), int(offset)) for partition, offset in stored})
-        return found + [f"{len(wrong)} dead letters are not at the places of the bad messages"] * bool(wrong)
-
 
 def _at(settings: Settings, address: tuple[str, int]) -> Settings:
     url = make_url(str(settings.database_url)).set(port=address[1]).render_as_string(hide_password=False)
     return msgspec.structs.replace(settings, database_url=url)
-
-
-def _verdict(found: Sequence[str]) -> str:
-    return "ledger = tables" if not found else f"{len(found)} differences"
 
 
 @contextmanager
@@ -374,7 +320,7 @@ def main() -> None:
     with running(arguments.events, arguments.minutes, seed, arguments.control) as run:
         run.tend()
         run.rage()
-        found = run.judge() + run.crashes
+        found = judge(run) + run.crashes
         names = run.faults
         print(f"\n{'fault':40} injected")
         for name in names:
@@ -384,7 +330,7 @@ def main() -> None:
         print(f"{'all':40} {run.injected.total():8}   (publishes repeated because of them: {run.refusals})")
         for trouble in found[:20]:
             print(f"  {trouble}")
-        print(f"verdict, seed {seed}: {_verdict(found)}{' twice in a row' * (not found)}")
+        print(f"verdict, seed {seed}: {verdict(found)}{' twice in a row' * (not found)}")
     sys.exit(bool(found))
 
 

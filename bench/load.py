@@ -34,9 +34,12 @@ end
 
 @dataclass
 class Load:
-    """What came back: `waits_ms` one a good answer, `failed` everything else, and how long it all took."""
+    """What came back: `waits_ms` one a good answer, `failed` everything else, of which 429s and 503s waited `refused_ms`; by how
+    much requests at a rate were sent later than they were due, a connection being free (`late_ms`); and how long it all took."""
 
     waits_ms: list[float] = field(default_factory=list)
+    refused_ms: list[float] = field(default_factory=list)
+    late_ms: list[float] = field(default_factory=list)
     failed: int = 0
     took_s: float = 0.0
 
@@ -46,8 +49,13 @@ class Load:
         return len(self.waits_ms) / max(self.took_s, 1e-9)
 
     def percentile_ms(self, share: float) -> float:
-        """The latency that this share of the answers stayed below."""
-        return float(np.percentile(self.waits_ms, share)) if self.waits_ms else float("nan")
+        """The latency that this share of the good answers stayed below."""
+        return percentile(self.waits_ms, share)
+
+
+def percentile(waits_ms: list[float], share: float) -> float:
+    """What this share (0 to 100) of them stayed below; not a number where there are none."""
+    return float(np.percentile(waits_ms, share)) if waits_ms else float("nan")
 
 
 class _Connection(asyncio.Protocol):
@@ -116,6 +124,8 @@ async def _at_rate(port: int, paths: Iterator[str], rate: float, seconds: float,
         if early > 0 or number % 16 == 0:  # answers are read also where the client itself is late
             await asyncio.sleep(max(0.0, early))
         waiting.append((path, due))
+        if free:
+            load.late_ms.append(1000 * (time.perf_counter() - due))
         send()
     while waiting or len(free) < connections:
         await asyncio.sleep(0.01)
@@ -162,10 +172,13 @@ async def _flat_out(port: int, next_path: Callable[[], str | None], connections:
 
 
 def _count(load: Load, status: int, due: float) -> None:
+    wait_ms = (time.perf_counter() - due) * 1000
     if status == 200:
-        load.waits_ms.append((time.perf_counter() - due) * 1000)
-    else:
-        load.failed += 1
+        load.waits_ms.append(wait_ms)
+        return
+    load.failed += 1
+    if status in (429, 503):
+        load.refused_ms.append(wait_ms)
 
 
 async def _connected(port: int, count: int) -> list[_Connection]:

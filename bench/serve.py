@@ -1,7 +1,7 @@
 """How fast answers come, beside the null endpoint of the same server and an exact search alone. Medians of repeated runs.
 
     python bench/serve.py [--items N[,N]] [--seconds N] [--repeats N] [--home DIR] [--json] [--page FILE]
-    python bench/serve.py --swaps 500 --items 10000      memory over that many swaps of the live blend
+    python bench/serve.py --stalls 20                    the longest that nothing is answered, over that many swaps
     python bench/serve.py --only warm                    one rate, once: for a quick look
 
 null    GET /healthz: what HTTP, the framework and the measuring of it cost (from wrk)
@@ -25,35 +25,40 @@ import shutil
 import socket
 import statistics
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from itertools import cycle
+from itertools import cycle, repeat, takewhile
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench import serve_world  # noqa: E402 -- run as a script, from anywhere
 from bench.index import search  # noqa: E402
-from bench.load import Figures, at_rate, figures, flat_out, once, wrk  # noqa: E402
+from bench.load import Figures, Load, at_rate, figures, flat_out, once, wrk  # noqa: E402
 from bench.serve_page import page  # noqa: E402
-from bench.serve_process import Server, Writer, path_of  # noqa: E402
+from bench.serve_process import Server, Writer, computed_path, path_of  # noqa: E402
 from core.progress import Terminal  # noqa: E402
 from core.registry import open_registry  # noqa: E402
 from core.settings import Settings, load_settings  # noqa: E402
 from core.store import Store, open_store  # noqa: E402
 from headwater.services import running_services  # noqa: E402
-from serving.service import Service  # noqa: E402
 
 SERVER_CORE = 0
 MODELS = ("popularity", "transitions", "als", "blend")
 WARM_USERS = 2_000
 CONNECTIONS = (2, 4, 8, 16, 32)
 SLOWEST_MS = 25.0
+LIGHT_RATE = 50.0  # requests/s that are computed beside what may stall
+PING_RATE = 200.0  # of /healthz, which only the event loop answers
+SWAP_S = 2.5  # a server looks for new versions every second
+RELOAD_S = 5.0
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 ABOUT = __doc__[__doc__.index("null    GET") : __doc__.rindex(" A world is made")]
 
 
@@ -157,30 +162,58 @@ def measure(n_items: int, home: Path, seconds: float, repeats: int, only: str) -
             server.stop()
 
 
-def swaps(n_items: int, home: Path, times: int) -> dict[str, Any]:
-    """Memory of a process whose live blend is swapped again and again, as a server does it. MB of its own."""
+def stalls(n_items: int, home: Path, times: int) -> dict[str, Any]:
+    """How long GET /healthz waits at a server under a light load: left alone, while its blend is swapped `times` times, and while
+    Postgres cuts its connections, after each of which all of the catalogue is read anew."""
     with world(home, n_items) as (settings, store):
-        registry, own = open_registry(settings, store), psutil.Process()
+        registry = open_registry(settings, store)
+        live = registry.live()["blend"]
         if len(store.versions.versions("blend")) < 2:
-            live = registry.live()["blend"]
             registry.publish(
                 "blend", registry.open(live), trained_until=live.trained_until, snapshot="bench", config=live.config,
                 metrics=live.metrics,
             )  # fmt: skip
-        service = Service(settings, store, registry)
-        before = own.memory_full_info().uss / 1e6
-        service.catalogue.refresh()
-        service.models.refresh()
-        first = own.memory_full_info().uss / 1e6
-        seen = []
-        for number in range(times):
-            registry.promote("blend", 3 - registry.live()["blend"].version, f"swap {number} of the bench")
-            service.models.refresh()
-            seen.append(own.memory_full_info().uss / 1e6)
-        return {
-            "items": n_items, "swaps": times, "before_mb": before, "loaded_mb": first, "after_2_mb": seen[1],
-            "highest_mb": max(seen), "last_mb": seen[-1],
-        }  # fmt: skip
+        server = Server(settings, str(SERVER_CORE), len(MODELS))
+
+        def swap(number: int) -> None:
+            registry.promote("blend", 1 + (live.version + number) % 2, f"swap {number} of the bench")
+            time.sleep(SWAP_S)
+
+        def cut(_: int) -> None:
+            with store.database.begin() as connection:
+                connection.exec_driver_sql(CUT)
+            time.sleep(RELOAD_S)
+
+        try:
+            once(server.port, map(path_of, range(WARM_USERS)))
+            works = {"alone": lambda _: time.sleep(SWAP_S), "swaps": swap, "reloads": cut}
+            rounds = {"alone": times, "swaps": times, "reloads": max(1, times // 4)}
+            found = {name: waits(server.port, work, rounds[name]) for name, work in works.items()}
+            return {"items": n_items, "rounds": rounds, **found}
+        finally:
+            server.stop()
+
+
+def waits(port: int, work: Callable[[int], None], times: int) -> dict[str, float]:
+    """What GET /healthz waits for its answer, in ms, while `work` is done so often, beside requests that are computed."""
+    over = threading.Event()
+
+    def ask(paths: Iterator[str], rate: float) -> Load:
+        return at_rate(port, takewhile(lambda _: not over.is_set(), paths), rate, 1e6)
+
+    with ThreadPoolExecutor(2) as pool:
+        load = pool.submit(ask, map(computed_path, cycle(range(WARM_USERS))), LIGHT_RATE)
+        pings = pool.submit(ask, repeat("/healthz"), PING_RATE)
+        try:
+            for number in range(times):
+                work(number)
+        finally:
+            over.set()
+    found, beside = pings.result(), load.result()
+    return {
+        "p50_ms": found.percentile_ms(50), "p99_ms": found.percentile_ms(99), "longest_ms": max(found.waits_ms),
+        "late_ms": max(found.late_ms), "answers_p99_ms": beside.percentile_ms(99), "failed": found.failed + beside.failed,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -191,7 +224,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--home", type=Path, default=Path(".headwater"), help="where worlds are kept")
     parser.add_argument("--only", default="", choices=("null", "warm", "cold"), help="one rate, once")
-    parser.add_argument("--swaps", type=int, help="swap the live blend so often, and say what memory that takes")
+    parser.add_argument("--stalls", type=int, help="swap the live blend so often, and say how long nothing is answered")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     parser.add_argument("--page", type=Path, help="write the table there as well")
     given = parser.parse_args()
@@ -202,14 +235,14 @@ def main() -> None:
     for n_items in map(int, given.items.split(",")):
         home = given.home / f"bench-serve-{n_items}"
         one = (
-            swaps(n_items, home, given.swaps)
-            if given.swaps
+            stalls(n_items, home, given.stalls)
+            if given.stalls
             else measure(n_items, home, given.seconds, given.repeats, given.only)
         )
         found.append(one)
-        if given.page and not (given.swaps or given.only):
+        if given.page and not (given.stalls or given.only):
             given.page.write_text(page(found, ABOUT, f"--seconds {given.seconds:g} --repeats {given.repeats}"))
-    if given.json or given.swaps or given.only:
+    if given.json or given.stalls or given.only:
         print(json.dumps(found, indent=2))
     else:
         print(page(found, ABOUT, f"--seconds {given.seconds:g} --repeats {given.repeats}"))

@@ -36,6 +36,11 @@ def path_of(number: int) -> str:
     return f"/v1/users/{user(number)}/recommendations"
 
 
+def computed_path(number: int) -> str:
+    """The same, with a place left to chance: such an answer is not kept, so that each is computed."""
+    return f"{path_of(number)}?exploration=0.1"
+
+
 class Server:
     """`headwater serve` in a process of its own, on these cores; ready when it serves so many models."""
 

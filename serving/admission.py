@@ -25,8 +25,10 @@ RUNNING = {"events": 16, "records": 12, "texts": 1}  # of those that wait for th
 WAITING_TEXTS = 4
 SMOOTHING = 0.1  # how much the newest turn says about the pace
 SURE_SHARE = 0.5  # of the longest wait: who is told to wait is to be answered, also where the pace slackens
+STANDING_SHARE = 0.3  # of it, where a line has stood for longer than that: it is no burst
 RESERVED_FILES = 128  # for what a server opens besides its clients' connections
-REFUSE_AFTER_S = 0.02  # whoever asks again at once is not to keep the server busy with refusing
+HASTY_S = 0.1  # whoever asks again so soon after a refusal is not to keep the server busy with refusing, and is
+REFUSE_AFTER_S = 0.02  # refused after this only; everybody else at once
 REFUSE_EVERY_S = 0.004  # all that are due by then go out together
 
 
@@ -60,6 +62,7 @@ class Gate:
         self._running = 0
         self._waiting = 0  # without those in line that have left
         self._line: deque[Waiting] = deque()
+        self._since_s = 0.0  # when the line began that there is
         self._pace_s = 0.0  # between two turns, while there is a line
         self._last_s = 0.0  # when the last turn came
         self._refused = REFUSED.labels(kind)
@@ -73,8 +76,18 @@ class Gate:
 
     @property
     def _worth_waiting(self) -> bool:
-        """Whether there is a place in line from which the turn would come in time, at the pace at which turns come now."""
-        return self._waiting < self._places and (self._waiting + 1) * self._pace_s <= SURE_SHARE * self.wait_s
+        """Whether there is a place in line from which the turn would come in time, at the pace at which turns come now.
+
+        A line is for bursts. One that stands is an overload, in which a longer one makes everybody wait and nobody be answered
+        more (Nichols, Jacobson 2012: CoDel).
+        """
+        if self._waiting >= self._places:
+            return False
+        turn_s = (self._waiting + 1) * self._pace_s
+        if turn_s <= STANDING_SHARE * self.wait_s:
+            return True
+        sure_s = SURE_SHARE * self.wait_s
+        return turn_s <= sure_s and (not self._waiting or time.monotonic() - self._since_s <= sure_s)
 
     def enter(self) -> bool:
         """Take a free place; False when there is none, or others wait for it."""
@@ -88,6 +101,8 @@ class Gate:
         if not self._worth_waiting:
             return None
         one = Waiting(begin)
+        if not self._waiting:
+            self._since_s = time.monotonic()
         self._line.append(one)
         self._waiting += 1
         return one
@@ -120,18 +135,26 @@ class Gate:
 
 
 class Refusals:
-    """Refusals of one gate, held back for REFUSE_AFTER_S. One timer and one count serve all that are due: one for each would cost
-    as much as the refusal."""
+    """Refusals of one gate, of those who asked again too soon held back. One timer and one count serve all of these that are due:
+    one for each would cost as much as the refusal."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._due: deque[tuple[float, Callable[[], None]]] = deque()
 
-    def hold(self, refuse: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        """Call `refuse` when it is due."""
+    def send(self, refuse: Callable[[], None], last_s: float, loop: asyncio.AbstractEventLoop) -> float:
+        """Call `refuse`, for a caller who was refused at `last_s` of the loop's time before: now, or when it is due. Returns the
+        time, which is the caller's `last_s` from now on.
+        """
+        now_s = loop.time()
+        if now_s - last_s >= HASTY_S:
+            self._gate.refused(1)
+            refuse()
+            return now_s
         if not self._due:
             loop.call_later(REFUSE_AFTER_S, self._send, loop)
-        self._due.append((loop.time() + REFUSE_AFTER_S, refuse))
+        self._due.append((now_s + REFUSE_AFTER_S, refuse))
+        return now_s
 
     def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         due, until_s = self._due, loop.time() + REFUSE_EVERY_S / 2

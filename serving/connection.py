@@ -52,6 +52,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0  # of a request whose headers are not complete yet
         self._reading: str | None = "head"  # "head", "body", or None while nothing of a request is waited for
         self._refusing: bytes | None = None  # what came after a request that is about to be refused unread
+        self._refused_s = float("-inf")  # when the last one was, by the loop's clock
         self._held: tuple[RequestResponseCycle, Any, Gate] | None = None  # waits for the rest of its body
 
     def connection_made(self, transport: Any) -> None:
@@ -94,7 +95,7 @@ class Connection(HttpToolsProtocol):
         if kind_of("GET", line[4:].partition(b"?")[0].decode("latin-1")) != "answers":
             return False
         self._refusing = b""
-        self._door.refusals["answers"].hold(self._refuse_unread, self.loop)
+        self._refused_s = self._door.refusals["answers"].send(self._refuse_unread, self._refused_s, self.loop)
         return True
 
     def _refuse_unread(self) -> None:
@@ -178,7 +179,8 @@ class Connection(HttpToolsProtocol):
             return
         one = gate.wait(lambda: self._run(cycle, app, gate))
         if one is None:
-            self._door.refusals[gate.kind].hold(lambda: self._refuse(cycle), self.loop)
+            refusals = self._door.refusals[gate.kind]
+            self._refused_s = refusals.send(lambda: self._refuse(cycle), self._refused_s, self.loop)
             return
 
         def late() -> None:

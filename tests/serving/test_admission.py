@@ -17,7 +17,7 @@ import pytest
 
 from core.telemetry import REFUSED
 from models.text.generator import Generation, Limits, Prompt
-from serving.admission import REFUSE_AFTER_S, RUNNING, WAITING_TEXTS, Gate, Refusals, kind_of
+from serving.admission import HASTY_S, REFUSE_AFTER_S, RUNNING, WAITING_TEXTS, Gate, Refusals, kind_of
 from serving.app import create_app
 from serving.routes import API, OPERATIONS
 from serving.server import serving
@@ -166,7 +166,7 @@ def test_places_are_given_in_turn_and_nobody_gets_one_twice() -> None:
     assert gate.enter()
 
 
-def test_refusals_are_held_back_and_then_go_out_in_turn_each_once_and_counted() -> None:
+def test_who_asks_again_at_once_is_refused_a_moment_later_in_turn_each_once_and_counted() -> None:
     gate = Gate("held", running=0, waiting=0, wait_s=0.0)
     refusals, sent = Refusals(gate), list[tuple[int, float]]()
 
@@ -174,7 +174,10 @@ def test_refusals_are_held_back_and_then_go_out_in_turn_each_once_and_counted() 
         loop = asyncio.get_running_loop()
         for number in range(30):
             asked = time.monotonic()
-            refusals.hold(lambda number=number, asked=asked: sent.append((number, time.monotonic() - asked)), loop)  # type: ignore[misc]
+            last_s = loop.time()  # refused just before
+            refusals.send(
+                lambda number=number, asked=asked: sent.append((number, time.monotonic() - asked)), last_s, loop
+            )  # type: ignore[misc]
             await asyncio.sleep(0.001)
         assert len(sent) < 30
         while len(sent) < 30:
@@ -186,6 +189,19 @@ def test_refusals_are_held_back_and_then_go_out_in_turn_each_once_and_counted() 
     assert REFUSED.labels("held")._value.get() == 30
 
 
+def test_who_was_not_refused_just_before_is_refused_at_once() -> None:
+    gate = Gate("at once", running=0, waiting=0, wait_s=0.0)
+    refusals, sent = Refusals(gate), list[float]()
+
+    async def refuse(last_s: float) -> float:
+        loop = asyncio.get_running_loop()
+        return refusals.send(lambda: sent.append(loop.time()), last_s if last_s < 0 else loop.time() - last_s, loop)
+
+    assert asyncio.run(refuse(float("-inf"))) == pytest.approx(sent[0], abs=1)
+    asyncio.run(refuse(2 * HASTY_S))
+    assert len(sent) == REFUSED.labels("at once")._value.get() == 2
+
+
 def test_who_waits_in_line_is_told_so_only_where_the_turn_comes_well_in_time() -> None:
     gate = Gate("paced", running=1, waiting=64, wait_s=1.0)
     assert gate.enter()
@@ -194,6 +210,25 @@ def test_who_waits_in_line_is_told_so_only_where_the_turn_comes_well_in_time() -
     took = [gate.wait(lambda: True) for _ in range(64)]
     assert sum(one is not None for one in took) == 2  # 0.4 s away at most: a pace half as good still answers them
     assert gate.full
+
+
+def test_a_line_that_stands_is_kept_short_until_it_has_been_empty() -> None:
+    gate = Gate("standing", running=1, waiting=64, wait_s=1.0)
+    assert gate.enter()
+    gate._pace_s = 0.04
+    burst = [one for one in (gate.wait(lambda: True) for _ in range(64)) if one is not None]
+    assert len(burst) == 12  # half a second
+    gate._since_s -= 1.0  # it has stood for longer than that
+    assert gate.full
+    for one in burst[7:]:
+        gate.give_up(one)
+    assert gate.full  # the eighth turn is more than 0.3 s away
+    gate.give_up(burst[6])
+    assert not gate.full
+    for one in burst[:6]:
+        gate.give_up(one)
+    again = [gate.wait(lambda: True) for _ in range(64)]
+    assert sum(one is not None for one in again) == 12
 
 
 def test_what_the_pipeline_answers_is_limited_apart_from_what_waits_for_a_service() -> None:

@@ -24,7 +24,7 @@ from serving.shapes import Answer
 from tests.serving.world import ITEMS, World
 from tests.streams import event, view
 
-LIVE = ("als", "transitions", "popularity")
+LIVE = ("als", "transitions", "popularity", "blend")
 NEW = 5  # items that no model has seen
 DAY = timedelta(days=1)
 USERS = ("u1", "u2", "u3", "stranger")
@@ -70,6 +70,7 @@ def service(full_world: World) -> Iterator[Service]:
     """The parts of a server on the full world; u3 said no to some items long ago."""
     said_no = [("hide", None), ("dislike", None), ("rating", -1.0)]
     full_world.writer.write([view(1 + n, "u3", f"i{n}", kind, value) for n, (kind, value) in enumerate(said_no)])
+    full_world.train("blend")
     settings = msgspec.structs.replace(full_world.settings, history_events=HISTORY)
     service = Service(settings, full_world.store, full_world.registry)
     service.models.refresh()
@@ -166,8 +167,8 @@ def check(world: World, service: Service, ask: Ask, known: dict[str, Item], live
         return
     sources = {one.source for one in answer.items}
     assert answer.fallback in ((None, "item-item", "popular", "static") if live else ("item-item", "popular", "static"))
-    assert answer.fallback is not None or "als" in live
-    assert live & {"als", "transitions"} or "text" in sources or answer.fallback in ("popular", "static")
+    assert answer.fallback is not None or live & {"als", "blend"}
+    assert live & {"als", "transitions", "blend"} or "text" in sources or answer.fallback in ("popular", "static")
     assert sources <= {*live, "popular", "counts", "latest", "given", "text", "pinned", "exploration"}
 
 
