@@ -24,6 +24,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import count as numbers_from
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,9 @@ from core.settings import Settings  # noqa: E402
 from core.store import Store, open_store  # noqa: E402
 from serving.again import KEPT_ANSWERS  # noqa: E402
 from serving.histories import REMEMBERED_EVENTS, REMEMBERED_USERS  # noqa: E402
+from serving.live import POLL_EVERY_S  # noqa: E402
 from serving.service import Service  # noqa: E402
+from tests.threads import in_a_thread  # noqa: E402
 
 LIGHT_RATE = 20.0  # requests a second beside the swaps
 SAMPLED_EVERY_S = 0.1
@@ -56,49 +60,31 @@ class Sampler:
     """The highest of a server's memory since it was last asked."""
 
     def __init__(self, server: Server) -> None:
-        self._server, self._stop, self._highest = server, threading.Event(), 0.0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._server, self._highest = server, 0.0
 
     def highest_mb(self) -> float:
         """Of the stretch that ends now."""
         found, self._highest = self._highest, 0.0
         return found
 
-    def _run(self) -> None:
-        while not self._stop.wait(SAMPLED_EVERY_S):
+    def sample(self, stop: threading.Event) -> None:
+        """Look again and again until `stop`."""
+        while not stop.wait(SAMPLED_EVERY_S):
             self._highest = max(self._highest, self._server.rss_mb)
 
 
 @contextmanager
 def light_load(port: int) -> Iterator[dict[str, float]]:
     """Requests at LIGHT_RATE while the block runs; afterwards how many were answered, and how many not."""
-    stop, found = threading.Event(), dict[str, float]()
+    found = dict[str, float]()
 
-    def paths() -> Iterator[str]:
-        number = 0
-        while not stop.is_set():
-            number += 1
-            yield path_of(number % WARM_USERS)
-
-    def run() -> None:
-        load = at_rate(port, paths(), LIGHT_RATE, 1e6, connections=8)
+    def ask(stop: threading.Event) -> None:
+        paths = (path_of(number % WARM_USERS) for number in takewhile(lambda _: not stop.is_set(), numbers_from(1)))
+        load = at_rate(port, paths, LIGHT_RATE, 1e6, connections=8)
         found.update(answered=len(load.waits_ms), failed=load.failed, p99_ms=load.percentile_ms(99))
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(ask):
         yield found
-    finally:
-        stop.set()
-        thread.join()
 
 
 def parts(settings: Settings) -> dict[str, float]:
@@ -132,7 +118,8 @@ def swaps(settings: Settings, store: Store, server: Server, times: int) -> dict[
             metrics=live.metrics,
         )  # fmt: skip
     stretches, number = [], 0
-    with light_load(server.port) as load, Sampler(server) as sampler, httpx.Client(timeout=120) as client:
+    sampler = Sampler(server)
+    with light_load(server.port) as load, in_a_thread(sampler.sample), httpx.Client(timeout=120) as client:
         began = time.monotonic()
         for stretch in (FIRST_SWAPS, *[max(1, (times - FIRST_SWAPS) // 10)] * 10):
             for _ in range(stretch):
@@ -140,7 +127,7 @@ def swaps(settings: Settings, store: Store, server: Server, times: int) -> dict[
                 url = f"http://127.0.0.1:{server.port}/v1/models/blend/promote"
                 client.post(url, json={"version": 1 + (live.version + number - 1) % 2}).raise_for_status()
             highest = sampler.highest_mb()
-            time.sleep(1)  # until what was replaced is gone
+            time.sleep(2.5 * POLL_EVERY_S)  # what was replaced is given back by the second look for new models
             stretches.append({"swaps": number, "highest_mb": highest, "left_mb": server.rss_mb})
             sampler.highest_mb()
         took_s = time.monotonic() - began

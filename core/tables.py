@@ -133,6 +133,15 @@ items = Table(
     Index("items_txn_ix", "txn"),
 )
 
+# One row for each copy of the items that a server keeps, written after everything in it was read (docs/adr/0026).
+catalogue_marks = Table(
+    "catalogue_marks",
+    metadata,
+    Column("mark", Uuid, nullable=False),
+    _time("marked_at", now=True),
+    PrimaryKeyConstraint("mark"),
+)
+
 # Counts of events really inserted: what popularity falls back to when no model is loaded.
 item_counts = Table(
     "item_counts",
@@ -196,6 +205,7 @@ contents = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("about", JSONB, nullable=False, server_default=text("'{}'")),
     Column("txn", BigInteger, nullable=False, server_default=text("0")),
+    Column("banned_hash", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash"),
     CheckConstraint("status IN ('draft', 'verified', 'rejected', 'approved', 'edited')", name="status"),
     CheckConstraint("origin IN ('model', 'template', 'person')", name="origin"),
@@ -231,6 +241,21 @@ content_changes = Table(
     Index("content_changes_text_ix", "item_id", "kind", "locale", "input_hash", "number"),
 )
 
+# What people are working on, each by themselves: never shown, apart from what is published.
+content_drafts = Table(
+    "content_drafts",
+    metadata,
+    Column("item_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("input_hash", Text, nullable=False, server_default=""),
+    Column("who", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("about", JSONB, nullable=False, server_default=text("'{}'")),
+    _time("saved_at", now=True),
+    PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash", "who"),
+)
+
 # Texts that are wanted and not settled yet, one row each: the record behind the topic of requests (docs/adr/0021).
 # waiting: to be published, from `not_before` on. published: in the topic of that id. dead: refused, until its item changes.
 content_requests = Table(
@@ -247,7 +272,9 @@ content_requests = Table(
     _time("not_before", now=True),
     Column("published_to", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    PrimaryKeyConstraint("item_id", "kind", "locale"),
+    Column("input_hash", Text, nullable=False, server_default=""),
+    Column("about", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash"),
     CheckConstraint("why IN ('missing', 'changed', 'prompt', 'model', 'asked')", name="why"),
     CheckConstraint("state IN ('waiting', 'published', 'dead')", name="state"),
     Index("content_requests_state_priority_ix", "state", "priority"),
@@ -264,7 +291,9 @@ content_tries = Table(
     Column("prompt_hash", Text, nullable=False),
     Column("model", Text, nullable=False),
     _time("tried_at", now=True),
-    PrimaryKeyConstraint("item_id", "kind", "locale"),
+    Column("input_hash", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("item_id", "kind", "locale", "input_hash"),
+    Index("content_tries_because_ix", "tried_at", postgresql_where=text("kind = 'because'")),
 )
 
 # Tokens that text models wrote, by hour.

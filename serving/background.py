@@ -28,9 +28,9 @@ class Repeating:
         """Begin; the first call is made at once, in the thread."""
         self._thread.start()
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until the first call has ended, well or not."""
-        self._ran.wait(timeout_s)
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the first call has ended, well or not; returns whether it has."""
+        return self._ran.wait(timeout_s)
 
     def end(self) -> None:
         """Begin no other call."""

@@ -6,10 +6,11 @@ answers a request takes one `View` and works with it throughout.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,11 +20,15 @@ import numpy as np
 from msgspec.json import encode
 from numpy.typing import NDArray
 
+from core.errors import HeadwaterError
 from core.store import Store
-from core.store.catalogue import Item
+from core.store.catalogue import Item, Source
+from core.store.catalogue_copies import Position
 from core.telemetry import CATALOGUE_AGE_SECONDS
 from features.interactions import AT_ONCE, rows_of
-from serving.items import Facts, Items, Lines
+from serving.items import Facts, Items, Lines, Written
+
+log = logging.getLogger(__name__)
 
 REFRESH_EVERY_S = 0.25
 COUNTS_EVERY_S = 10.0
@@ -95,6 +100,14 @@ class View:
         return (item.title if item else "") or self.ids[row]
 
 
+@dataclass(frozen=True)
+class Copy:
+    """What an earlier process had of the catalogue, and where it stood; without a position nobody can tell what it lacks."""
+
+    lines: Lines
+    position: Position | None
+
+
 class LiveCatalogue:
     """Keeps the `view`. Thread-safe: one thread refreshes, model loads add rows, requests read one reference."""
 
@@ -102,6 +115,9 @@ class LiveCatalogue:
         self._store = store
         self._lock = threading.Lock()
         self._since = 0
+        self._source: Source | None = None  # of what `view` holds
+        self.copy: Callable[[], Copy | None] = lambda: None  # what may spare reading all at the start
+        self._asked_at: float | None = None  # while Postgres is waited for: since when
         self._refreshed_at: float | None = None
         self._known_since = time.monotonic()
         self.view = _empty()
@@ -116,24 +132,61 @@ class LiveCatalogue:
         """Whether Postgres was ever read."""
         return self._refreshed_at is not None
 
+    @property
+    def silent_s(self) -> float:
+        """How long Postgres has been waited for, right now."""
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
+
     def refresh(self) -> None:
         """Apply what changed since the last time. Raises DatabaseUnavailable, after which all is read anew."""
         CATALOGUE_AGE_SECONDS.set(self.age_s)
+        copy = None if self.loaded else self.copy()
         try:
+            self._asked_at = time.monotonic()
             horizon = self._store.events.horizon()  # before the read: nothing may slip in between
             if self._since:
                 self._apply(self._store.catalogue.changed_since(self._since))
             else:
-                lines = Lines()
-                self._store.catalogue.lines_since(0, lines.take)
-                with self._lock:
-                    self.view = _filled(self.view, lines)
+                self._source = (self._read_later(copy) if copy else None) or self._read()
         except BaseException:
             self._since = 0  # what comes back may be another database, restored to an earlier time
             raise
+        finally:
+            self._asked_at = None
         self._since = horizon
         self._refreshed_at = time.monotonic()
         CATALOGUE_AGE_SECONDS.set(0)
+
+    def _read(self) -> Source:
+        lines = Lines()
+
+        def take(part: bytes) -> None:
+            self._asked_at = None
+            lines.take(part)
+            self._asked_at = time.monotonic()
+
+        source = self._store.catalogue.all_lines(take)
+        with self._lock:
+            self.view = _filled(self.view, lines)
+        return source
+
+    def _read_later(self, copy: Copy) -> Source | None:
+        """Begin with a copy and read what it lacks. None, and nothing done, where it is not of this very Postgres."""
+        later = self._store.copies.later_than(copy.position) if copy.position else None
+        if later is None:
+            return None
+        self._asked_at = None
+        changed = {one.item: one for one in later.items}
+        if later.unchanged != len(copy.lines) - (sum(map(changed.__contains__, copy.lines.ids)) if changed else 0):
+            log.warning("the copy of the catalogue holds what Postgres does not: all of it is read")
+            return None
+        with self._lock:
+            view = _filled(self.view, copy.lines)
+            fresh = [item for item in later.items if not _same(view, item)]
+            self.view = _changed(*_grown(view, [item.item for item in fresh]), fresh) if fresh else view
+        log.info("the catalogue is a copy of %d items, and %d changed since", len(copy.lines), len(later.items))
+        return later.source
 
     def _apply(self, changed: Sequence[Item]) -> None:
         with self._lock:
@@ -146,6 +199,19 @@ class LiveCatalogue:
         with self._lock:
             if not self.loaded:
                 self.view = _filled(self.view, lines)
+
+    def kept(self, again: str) -> tuple[View, Written, Position | None]:
+        """The view and all its items, for a copy, and where that stands, unless Postgres cannot say so; `again` is the mark of
+        the copy that it replaces."""
+        with self._lock:
+            view, written, horizon, source = self.view, self.view.items.written(), self._since, self._source
+        if not horizon or source is None:
+            return view, written, None
+        try:
+            return view, written, self._store.copies.mark(source, horizon, again)
+        except HeadwaterError as error:
+            log.warning("the copy of the catalogue serves only while Postgres is away: %s", error)
+            return view, written, None
 
     def refresh_counts(self) -> None:
         """Read which items have most interactions. Raises DatabaseUnavailable."""
@@ -194,11 +260,15 @@ def _grown(view: View, items: Sequence[str]) -> tuple[View, Rows]:
     row_of, rows = view.row_of, np.empty(len(items), np.int32)
     assert isinstance(row_of, dict)
     for at in range(0, len(items), AT_ONCE):
-        part, known = items[at : at + AT_ONCE], rows_of(row_of, items[at : at + AT_ONCE])
-        if len(missing := np.flatnonzero(known < 0)):
+        part, n = items[at : at + AT_ONCE], len(view.ids)
+        known = np.fromiter(map(row_of.setdefault, part, count(n)), np.int32, len(part))
+        missing = np.flatnonzero(known >= n)
+        if len(missing) and len(row_of) == n + len(part):  # all of them, and each has its row
+            view.ids.extend(part)
+        elif len(missing):
             new = [part[place] for place in missing.tolist()]
             distinct = dict.fromkeys(new)
-            row_of.update(zip(distinct, count(len(view.ids))))
+            row_of.update(zip(distinct, count(n), strict=False))
             view.ids.extend(distinct)
             known[missing] = rows_of(row_of, new)
         rows[at : at + AT_ONCE] = known

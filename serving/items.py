@@ -4,11 +4,10 @@ of a million items that saves some 600 MB and seconds of a start, and a request 
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 import numpy as np
@@ -62,7 +61,7 @@ class Lines:
         self.parts: list[bytes] = []
         self.starts: list[NDArray[np.int64]] = []  # of each line in its part
         self._facts: list[Facts] = []
-        self._members: defaultdict[str, array[int]] = defaultdict(lambda: array("i"))
+        self._members: Mapping[str, array[int] | NDArray[np.int32]] = {}
 
     def take(self, part: bytes) -> None:
         """Add whole lines. Raises msgspec's errors for those that are no items, ValueError for an empty line."""
@@ -70,13 +69,26 @@ class Lines:
         ends = np.flatnonzero(np.frombuffer(part, np.uint8) == ord("\n"))
         if len(ends) != len(heads):
             raise ValueError(f"{len(ends)} lines hold {len(heads)} items")
+        members = cast("dict[str, array[int]]", self._members)
         for at, head in enumerate(heads, len(self.ids)):
             for category in head.categories:
-                self._members[category].append(at)
+                if (found := members.get(category)) is None:
+                    found = members[category] = array("i")
+                found.append(at)
         self.ids += [head.item for head in heads]
         self._facts.append(Facts.of(heads))
         self.parts.append(part)
         self.starts.append(np.concatenate([[0], ends[:-1] + 1]))
+
+    @classmethod
+    def of(
+        cls, ids: list[str], parts: list[bytes], starts: list[NDArray[np.int64]], facts: Facts,
+        members: Mapping[str, NDArray[np.int32]],
+    ) -> Self:  # fmt: skip
+        """What was taken once, and is known without reading the lines again; `members` are line numbers by category."""
+        made = cls()
+        made.ids, made.parts, made.starts, made._facts, made._members = ids, parts, starts, [facts], members
+        return made
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,6 +105,16 @@ class Lines:
     def categories(self, rows: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
         """The rows of each category's items, ascending, when item i stands in rows[i]."""
         return {name: np.unique(rows[np.frombuffer(at, np.int32)]) for name, at in self._members.items()}
+
+
+@dataclass(frozen=True)
+class Written:
+    """n items as lines of JSON, one after the other in `parts`: line i is `lengths[i]` bytes long and stands in row `rows[i]`,
+    (n,) int64 and int32."""
+
+    rows: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    parts: list[memoryview]
 
 
 class Items:
@@ -157,15 +179,28 @@ class Items:
                     yield row, item
         yield from now.items()
 
-    def raw(self) -> Iterator[bytes]:
-        """All items, as lines of JSON in any order, many at a time."""
-        now = self._now.copy()
-        rows = np.fromiter(now, np.int64, len(now))
-        superseded = np.sort(self._at[rows[rows < len(self._at)]])
+    def written(self) -> Written:
+        """All items as they are now, as lines of JSON, without a copy of those that lie so."""
+        at = self._at[self._line_rows]
+        numbers, starts = at >> 32, at & START
+        last = np.append(numbers[1:] != numbers[:-1], True)[: len(at)]  # of its part
+        ends = np.append(starts[1:], 0)[: len(at)]
+        ends[last] = [len(self._parts[number]) for number in numbers[last].tolist()]
+        rows = np.fromiter(self._now, np.int32, len(self._now))
+        kept = ~np.isin(self._line_rows, rows)
+        now = msgspec.json.Encoder().encode_lines(self._now.values())
+        more = np.diff(np.flatnonzero(np.frombuffer(now, np.uint8) == ord("\n")), prepend=-1)
+        return Written(
+            np.concatenate([self._line_rows[kept], rows]), np.concatenate([(ends - starts)[kept], more]),
+            [*self._runs(numbers[~kept], starts[~kept], ends[~kept]), memoryview(now)],
+        )  # fmt: skip
+
+    def _runs(
+        self, numbers: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> Iterator[memoryview]:
+        """The lines but for these, which lie in parts of these numbers, in runs."""
         for number, part in enumerate(self._parts):
-            left = 0
-            for start in (superseded[superseded >> 32 == number] & START).tolist():
-                yield part[left:start]
-                left = part.index(b"\n", start) + 1
-            yield part[left:]
-        yield msgspec.json.Encoder().encode_lines(now.values())
+            whole, here = memoryview(part), numbers == number
+            left = np.append(0, ends[here])
+            for low, high in zip(left.tolist(), [*starts[here].tolist(), len(part)], strict=True):
+                yield whole[low:high]

@@ -6,10 +6,12 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.store.audience import AudienceStore
 from core.store.catalogue import Catalogue
+from core.store.catalogue_copies import CatalogueCopies
 from core.store.content_requests import ContentRequestStore
 from core.store.contents import ContentStore
 from core.store.database import Database
 from core.store.dead_letters import DeadLetterStore
+from core.store.drafts import DraftStore
 from core.store.events import EventStore
 from core.store.history import HistoryStore
 from core.store.job_runs import JobRunStore
@@ -31,9 +33,11 @@ class Store:
         self.history = HistoryStore(database)
         self.tails = TailStore(database)
         self.catalogue = Catalogue(database)
+        self.copies = CatalogueCopies(database)
         self.contents = ContentStore(database)
         self.content_requests = ContentRequestStore(database, self.events)
         self.reviews = ReviewStore(database)
+        self.drafts = DraftStore(database)
         self.versions = VersionStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.keys = KeyStore(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,12 +19,19 @@ from core.tables import item_counts, items, users
 
 TXN = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 ROWS_AT_ONCE = 2_000
-READ_AT_ONCE = 20_000
+READ_AT_ONCE = 5_000
 # A line of JSON each, in the order of Item's fields: read many times faster than rows of twelve columns.
-CHANGED = """
-SELECT CAST(json_build_array(item_id, available, hidden, removed, published_at, expires_at, changed_at, categories,
-                             title, description, attributes, locale) AS text)
-FROM items WHERE txn >= %s
+LINE = """
+CAST(json_build_array(item_id, available, hidden, removed, published_at, expires_at, changed_at, categories,
+                      title, description, attributes, locale) AS text)
+"""
+CHANGED = f"SELECT {LINE} FROM items WHERE txn >= %s"
+# Of this very table, and since when its server has run.
+SOURCE = """
+SELECT concat_ws('-', system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()),
+                 CAST(CAST('items' AS regclass) AS oid), pg_relation_filenode('items')),
+       CAST(pg_postmaster_start_time() AS text)
+FROM pg_control_system()
 """
 
 
@@ -58,6 +66,36 @@ class Item(ItemHead, frozen=True, array_like=True, gc=False):
         out = self.removed or self.hidden or not self.available
         early = self.published_at is not None and self.published_at > now
         return not (out or early or (self.expires_at is not None and self.expires_at <= now))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The very table that items were read from (`place`: cluster, database, table and its file), and since when its server has
+    run (`started`)."""
+
+    place: str
+    started: str
+
+
+def source_of(connection: sa.Connection) -> Source:
+    """What `connection` reads items from."""
+    return Source(*connection.exec_driver_sql(SOURCE).one())
+
+
+def lines_of(
+    connection: sa.Connection, statement: str, values: tuple[object, ...], take: Callable[[bytes], object],
+    cursor_name: str | None = None,
+) -> None:  # fmt: skip
+    """Rows of one LINE each: `take` is called with many lines at a time. A named cursor holds no more than these."""
+    # psycopg2's: SQLAlchemy has no such bytes. Of COPY each line would be a turn of all threads.
+    cursor: Any = connection.connection.cursor(cursor_name)
+    register_type(BYTES, cursor)
+    cursor.execute(statement, values)
+    while rows := cursor.fetchmany(READ_AT_ONCE):
+        take(b"\n".join([*(line for (line,) in rows), b""]))
+
+
+read_lines = msgspec.json.Decoder(Item).decode_lines
 
 
 def upsert_items(connection: sa.Connection, events: Sequence[Event]) -> None:
@@ -140,22 +178,21 @@ class Catalogue:
     def changed_since(self, txn: int) -> list[Item]:
         """Items written by transactions from `txn` on; 0 for all. Remember EventStore.horizon() from BEFORE this read."""
         found: list[Item] = []
-        decoder = msgspec.json.Decoder(Item)
-        self.lines_since(txn, lambda part: found.extend(decoder.decode_lines(part)))
+        self.lines_since(txn, lambda part: found.extend(read_lines(part)))
         return found
 
     def lines_since(self, txn: int, take: Callable[[bytes], object]) -> None:
         """As `changed_since`, each item a line of JSON: `take` is called with many lines at a time."""
         with self._database.begin() as connection:
-            if not txn:  # all of them may be millions
-                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-                connection.execute(sa.text("SET LOCAL cursor_tuple_fraction = 1"))
-            # psycopg2's: SQLAlchemy has no such bytes. Of COPY each line would be a turn of all threads.
-            cursor: Any = connection.connection.cursor("items" if not txn else None)
-            register_type(BYTES, cursor)
-            cursor.execute(CHANGED, (txn,))
-            while rows := cursor.fetchmany(READ_AT_ONCE):
-                take(b"\n".join([*(line for (line,) in rows), b""]))
+            lines_of(connection, CHANGED, (txn,), take)
+
+    def all_lines(self, take: Callable[[bytes], object]) -> Source:
+        """All items, which may be millions, as `lines_since`, and where they were read from."""
+        with self._database.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")
+            lines_of(connection, CHANGED, (0,), take, "items")
+            return source_of(connection)  # the table is locked against being made anew since it was read
 
     def categories(self) -> dict[str, tuple[str, ...]]:
         """The categories of every item that has some, removed ones left out."""

@@ -77,14 +77,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """Statements that each see the latest committed state; nothing to commit."""
+    def read(self, patience_s: float | None = None) -> Iterator[sa.Connection]:
+        """Statements that each see the latest committed state; nothing to commit. `patience_s`: how long each may take, where
+        whoever waits has set no limit of their own."""
         with (
             self.translated(),
             self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
-            limit_s = STATEMENT_S.get()
-            if limit_s is None:
+            if (limit_s := STATEMENT_S.get() or patience_s) is None:
                 yield connection
                 return
             connection.exec_driver_sql(f"SET statement_timeout = {int(limit_s * 1000)}")

@@ -124,7 +124,7 @@ def started_while_away(world: World) -> Iterator[tuple[Proxy, httpx.Client]]:
 
 
 def last_known(world: World) -> Path:
-    return world.settings.home / "cache" / world.settings.namespace / "last-known.jsonl"
+    return world.settings.home / "cache" / world.settings.namespace / "last-known"
 
 
 def test_a_server_that_starts_while_postgres_is_away_serves_what_was_known_last(full_world: World) -> None:

@@ -69,7 +69,7 @@ def test_lines_and_changes_are_the_items_that_were_stored(
     every = list(items.every())
     assert dict(every) == {row: one for row, one in enumerate(expected) if one is not None}
     assert len(every) == len(dict(every))
-    again = msgspec.json.Decoder(Item).decode_lines(b"".join(items.raw()))
+    again = msgspec.json.Decoder(Item).decode_lines(b"".join(items.written().parts))
     assert sorted(again, key=repr) == sorted((one for one in expected if one is not None), key=repr)
 
 
