@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import itertools
 import json
 import random
@@ -29,13 +30,14 @@ from models.content.description import DESCRIPTION
 from models.content.kind import PLAIN, ItemFacts
 from models.content.writer import write
 from models.text.generator import Generation, Limits, Prompt
-from models.text.local import LocalGenerator, Precision, convert_gguf
+from models.text.local import CPU_ROWS, CUDA_ROWS, LocalGenerator, Precision, convert_gguf
 
 SEED = 0
 MODEL = "smollm2-135m-instruct"  # as `headwater demo` calls it
 CHUNK_ITEMS = 32  # kept together: what a kill can cost
 LIMITS = Limits(DESCRIPTION.max_tokens, DESCRIPTION.stop)
 ESCAPED = re.compile(r"\\(?=['\"])")  # the data's own escapes: 150\' x 12
+PARAGRAPHS = re.compile(r"['\"],(?:\s+['\"]|\s*$)|\\n", re.MULTILINE)  # it has lists as Python prints them
 LINKED = re.compile(r"Visit Amazon's (.+) Page")
 FIRST = ("Amber", "Hollow", "Northern", "Paper", "Quiet", "Silver", "Twelve", "Winter")
 SECOND = ("Bridges", "Coast", "Garden", "Letters", "Mirrors", "Orchard", "River", "Tides")
@@ -63,6 +65,7 @@ class Speed:
     tokens: int
     seconds: float
     verified: int
+    device: str = "cpu"
 
     @property
     def tokens_s(self) -> float:
@@ -89,14 +92,17 @@ def films(count: int) -> list[ItemFacts]:
 class OneByOne:
     """The baseline: transformers' own `generate`, once an item, as its documentation shows it."""
 
-    def __init__(self, directory: Path, threads: int) -> None:
+    def __init__(self, directory: Path, threads: int, device: str = "cpu") -> None:
+        """In float32 on a CPU, in bfloat16 on a GPU."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)
-        self._torch = torch
+        self._torch, self.device = torch, device
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        self._model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=dtype)
+        self._model = model.to(device).eval()
 
     def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
         return [self._one(prompt, limits) for prompt in prompts]
@@ -105,7 +111,7 @@ class OneByOne:
         messages = [{"role": one.role, "content": one.content} for one in prompt.messages]
         asked = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
+        ).to(self.device)
         with self._torch.inference_mode():
             answer = self._model.generate(
                 **asked, max_new_tokens=limits.max_tokens, do_sample=False, pad_token_id=self._tokenizer.eos_token_id,
@@ -128,12 +134,35 @@ def measured(way: str, generator: Any, items: Sequence[ItemFacts], repeats: int)
     verified = sum(
         not DESCRIPTION.check(one.text.strip(), item, PLAIN) for one, item in zip(written, items, strict=True)
     )
-    return Speed(way, len(items), repeats, sum(one.tokens for one in written), statistics.median(seconds), verified)
+    tokens = sum(one.tokens for one in written)
+    return Speed(way, len(items), repeats, tokens, statistics.median(seconds), verified, generator.device)
+
+
+def untrained(directory: Path, out: Path) -> Path:
+    """A model of the same shape with random weights, made of its configuration and tokenizer alone: for speed, where the
+    weights themselves cannot be brought. What it writes is nonsense, and as long as is allowed."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(SEED)
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(out)
+    AutoTokenizer.from_pretrained(directory, local_files_only=True).save_pretrained(out)
+    return out
 
 
 def speeds(directory: Path, items: int, alone: int, repeats: int) -> Iterator[Speed]:
-    """Every way, one after the other; the baseline on the first `alone` items."""
+    """Every way, one after the other, on a GPU too where there is one; the baseline on the first `alone` items."""
+    import torch
+
     some = films(items)
+    if torch.cuda.is_available():
+        baseline = OneByOne(directory, 1, "cuda")
+        yield measured("transformers' `generate` once an item, bfloat16, GPU", baseline, some[:alone], 1)
+        del baseline
+        for rows in (CPU_ROWS, CUDA_ROWS):
+            generator = LocalGenerator(directory, "cuda", rows=rows)
+            yield measured(f"{rows} rows, {generator.precision}, GPU", generator, some, repeats)
     for threads in (1, 2):
         yield measured(
             f"transformers' `generate` once an item, float32, {threads} thread{'s' * (threads > 1)}",
@@ -156,7 +185,7 @@ def office_items(folder: Path, limit: int | None) -> list[ItemFacts]:
     return [
         ItemFacts.of(
             row["item"], row["title"], (), {"type": "product"} | ({"brand": brand} if (brand := _brand(row["brand"])) else {}),
-            ESCAPED.sub("", row["description"]),
+            PARAGRAPHS.sub("\n", ESCAPED.sub("", row["description"])),
         )
         for row in rows[:limit]
     ]  # fmt: skip
@@ -178,11 +207,21 @@ class Free:
         return self._generator.generate([replace(prompt, pattern="") for prompt in prompts], limits, seed)
 
 
+def asked_of(item: ItemFacts) -> str:
+    """A hash of what the model is asked about an item: whatever changes in the prompts or in the choice of facts, it changes.
+
+    Made of a copy, so that nothing that is derived here is spared in the measuring.
+    """
+    prompt = DESCRIPTION.prompt(replace(item), PLAIN) if DESCRIPTION.writable(item, PLAIN) is None else ""
+    return hashlib.sha256(repr((DESCRIPTION.prompt_hash, prompt)).encode()).hexdigest()[:12]
+
+
 def write_office(generator: Any, items: Sequence[ItemFacts], keep: Path) -> list[dict[str, Any]]:
-    """Rows of what was written of `items`; those already in `keep` by this generator are not written again."""
+    """Rows of what was written of `items`; those already in `keep`, by this generator from this very prompt, are not written
+    again."""
     rows = [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()] if keep.exists() else []
-    by = f"{generator.name} {DESCRIPTION.prompt_hash[:12]}"
-    done = {row["item"]: row for row in rows if row["by"] == by}
+    by = {item.item: f"{generator.name} {asked_of(item)}" for item in items}
+    done = {row["item"]: row for row in rows if row["by"] == by.get(row["item"])}
     waiting = [item for item in items if item.item not in done]
     with Terminal().task("writing", len(waiting)) as task:
         for start in range(0, len(waiting), CHUNK_ITEMS):
@@ -192,7 +231,7 @@ def write_office(generator: Any, items: Sequence[ItemFacts], keep: Path) -> list
             seconds, cpu_s = (time.perf_counter() - began) / len(chunk), (time.process_time() - cpu) / len(chunk)
             fresh = [
                 {
-                    "item": one.item, "by": by, "text": one.text, "origin": one.origin, "attempts": one.attempts,
+                    "item": one.item, "by": by[one.item], "text": one.text, "origin": one.origin, "attempts": one.attempts,
                     "note": one.note, "seconds": seconds, "cpu_s": cpu_s,
                 }
                 for one in written
@@ -208,6 +247,11 @@ def main() -> None:
     """Run what is asked for and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a model directory; by default the demo's small model, fetched")
+    parser.add_argument(
+        "--untrained",
+        type=Path,
+        help="write a model of the shape of --model with random weights here, and measure its speed",
+    )
     parser.add_argument("--home", type=Path, default=Path(".headwater"), help="where the demo's model is kept")
     parser.add_argument("--items", type=int, default=128, help="films in the comparison of speed; 0 leaves it out")
     parser.add_argument("--alone", type=int, default=16, help="films written one by one")
@@ -220,6 +264,8 @@ def main() -> None:
     asked = parser.parse_args()
     home, reporter = asked.home, Terminal()
     directory = asked.model or convert_gguf(fetch_smollm2(home, reporter), home / "text-models" / MODEL, reporter)
+    if asked.untrained:
+        directory = untrained(directory, asked.untrained)
     rows: list[Speed] = []
     for row in speeds(directory, asked.items, asked.alone, asked.repeats) if asked.items else ():
         rows.append(row)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,11 +24,17 @@ Why = Literal["missing", "changed", "prompt", "model", "asked"]
 
 
 class TextKey(NamedTuple):
-    """Which text: of an item, of a kind, in a language."""
+    """Which text: of an item, of a kind, in a language, and of what else it is about, as a hash (see input_hash_of)."""
 
     item: str
     kind: str
     locale: str
+    input_hash: str = ""
+
+
+def input_hash_of(about: Mapping[str, str]) -> str:
+    """What a text about more than its item is kept under: hex sha256, "" for one that is about its item alone."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest() if about else ""
 
 
 class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +43,7 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     `why`: there is none ("missing"), its item "changed", it came from another "prompt" or style, another "model" than its author
     (the template, or an older one) is to be asked, or someone "asked".
     `facts_at` is the item's change that it was requested for; of two requests the one with the higher `priority` goes first.
+    `about` names what else the text is about, by ids: of a reason, the item that carried it and what was done with that one.
     """
 
     item: Id
@@ -43,11 +53,12 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     facts_at: datetime
     priority: float = 0.0
     requested_at: datetime | None = None
+    about: Annotated[dict[Word, Id], Meta(max_length=8)] = {}
 
     @property
     def key(self) -> TextKey:
         """The text that is asked for."""
-        return TextKey(self.item, self.kind, self.locale)
+        return TextKey(self.item, self.kind, self.locale, input_hash_of(self.about))
 
 
 class _Envelope(msgspec.Struct):
@@ -58,8 +69,9 @@ class _Envelope(msgspec.Struct):
 
 def encode_request(request: TextRequest) -> Message:
     """The message; one item's requests stay in one partition. The same request has the same id whenever it is sent."""
+    name = f"{request.kind}/{request.locale}/{request.facts_at.isoformat()}/{request.item}"
     envelope = {
-        "specversion": "1.0", "id": f"{request.kind}/{request.locale}/{request.facts_at.isoformat()}/{request.item}",
+        "specversion": "1.0", "id": f"{name}/{request.key.input_hash}" if request.about else name,
         "source": SOURCE, "type": TYPE, "time": request.requested_at or datetime.now(UTC),
         "datacontenttype": "application/json", "data": request,
     }  # fmt: skip

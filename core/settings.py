@@ -18,6 +18,7 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PREFIX = "HEADWATER_"
 OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"  # as OpenTelemetry's own specification calls it
 TABLES = {"kind_weights": '{"view": 1.0}', "surfaces": '{"home": {"limit": 20}}'}  # JSON in the environment; an example
+REASONS = "because"  # the kind of texts that are about a pair of items, not about each item
 NAMES = "^[a-z0-9_-]+(,[a-z0-9_-]+)*$"  # comma-separated
 LOCALES = "^[A-Za-z0-9_-]{1,35}(,[A-Za-z0-9_-]{1,35})*$"
 
@@ -103,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     content_locale: Locale = "en"  # language of texts where none is asked for, and of reasons
     content_tone: Tone = "neutral"  # neutral, warm or formal: told to the text model; templates have no tone
     content_length: Length = "medium"  # short, medium or long: told to the text model, and kept by templates
+    content_banned: Annotated[str, Meta(max_length=20_000)] | None = None  # words that no text may say, by comma
+    content_reasons: Positive = 10_000  # reasons about pairs that workers ask a model for, in all (kind "because")
     content_deadline_ms: Positive = 10_000  # of POST /v1/content where none is given; then the template answers
     content_max_deadline_ms: Positive = 60_000  # longest deadline that it takes
 
@@ -124,8 +127,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def wanted_texts(self) -> list[tuple[str, str]]:
         """(kind, language) of the texts that every item is to have."""
-        kinds = () if self.content_kinds == "off" else self.content_kinds.split(",")
+        kinds = [] if self.content_kinds == "off" else self.content_kinds.split(",")
+        kinds = [kind for kind in kinds if kind != REASONS]
         return [(kind, locale) for kind in kinds for locale in (self.content_locales or self.content_locale).split(",")]
+
+    @property
+    def reasons_wanted(self) -> bool:
+        """Whether workers are to write reasons, of the pairs that recommendations show most."""
+        return REASONS in self.content_kinds.split(",")
+
+    @property
+    def banned_words(self) -> tuple[str, ...]:
+        """Words and claims that no text may say."""
+        return tuple(word for part in (self.content_banned or "").split(",") if (word := " ".join(part.split())))
 
     @property
     def fits_file(self) -> Path:

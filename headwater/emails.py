@@ -235,7 +235,7 @@ class Emails:
         return lines
 
     def _written(self, kind: ContentKind[ItemsFacts], slates: Sequence[ItemsFacts]) -> list[_Line]:
-        if self._generator is None:  # a template passes its own check
+        if self._generator is None and not self._style.banned:  # a template passes its own check
             return [_Line(kind.fallback(slate, self._style), TEMPLATE) for slate in slates]
         written = write(kind, slates, self._generator, self._style, fits=self._fits)
         return [_Line(one.text, one.model) for one in written]

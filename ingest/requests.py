@@ -263,9 +263,10 @@ def _of(whole: Settlement, keys: set[TextKey]) -> Settlement:
         done=[one for one in whole.done if one in keys],
         later=[one for one in whole.later if one in keys],
         refused=[one for one in whole.refused if one.key in keys],
-        texts=[one for one in whole.texts if (one.item, one.kind, one.locale) in keys],
+        texts=[one for one in whole.texts if one.key in keys],
         true=[one for one in whole.true if one[0] in keys],
         tries=[one for one in whole.tries if one.key in keys],
+        listed=[one for one in whole.listed if one.key in keys],
     )
 
 

@@ -15,9 +15,10 @@ from core.store.content_requests import Refusal, Settlement, Tried, Wanted
 from core.store.contents import WRITABLE, Content
 from jobs.context import JobContext
 from jobs.text_model import TextModel
-from models.content.about import NEEDED, OF_ITEM, FromStore, facts_about
+from models.content.about import BECAUSE, NEEDED, OF_ITEM, FromStore, facts_about, kind_of
+from models.content.banned import banned, list_hash
 from models.content.fit import Fits
-from models.content.kind import Facts, Style, facts_hash
+from models.content.kind import Facts, Style, facts_hash, house_style
 from models.content.prompting import prompt_hash
 from models.content.writer import as_content, write
 
@@ -32,6 +33,7 @@ class _Wanting:
     item: Item
     facts: Facts
     true: Content | None
+    about: dict[str, str]
 
 
 class TextWriter:
@@ -49,7 +51,7 @@ class TextWriter:
 
     def style(self, locale: str) -> Style:
         """The namespace's style, in a language."""
-        return Style(locale, self._context.settings.content_tone, self._context.settings.content_length)
+        return house_style(self._context.settings, locale)
 
     def wanted(
         self,
@@ -64,11 +66,12 @@ class TextWriter:
         (another state of the item, prompt, style or model than now) and, unless `only_stale`, those that the template wrote and
         the model was not asked for. See Wanted for `rest_s`.
         """
-        prompts = {
-            name: prompt_hash(one, self.style(locale or self._context.settings.content_locale))
-            for name, one in OF_ITEM.items() if kind in (None, name)
-        }  # fmt: skip
-        return Wanted(texts, prompts, self.model.name if self.model else "", locale, not only_stale, rest_s, NEEDED)
+        settings = self._context.settings
+        style = self.style(locale or settings.content_locale)
+        kinds = {**OF_ITEM, BECAUSE: kind_of(BECAUSE)} if settings.reasons_wanted else OF_ITEM
+        prompts = {name: prompt_hash(one, style) for name, one in kinds.items() if kind in (None, name)}
+        model = self.model.name if self.model else ""
+        return Wanted(texts, prompts, model, locale, not only_stale, rest_s, NEEDED, list_hash(style.banned))
 
     def pause_s(self) -> float:
         """How long no text may be written because the hour's tokens are spent (templates cost none); 0: go on."""
@@ -83,34 +86,48 @@ class TextWriter:
         store = self._context.store
         items = {one.item: one for one in store.catalogue.items(list({one.item for one in requests}))}
         stored, tried = store.content_requests.known([one.key for one in requests])
-        done, refused, true, wanting = [], [], [], list[_Wanting]()
-        for key in sorted((one.key for one in requests), key=lambda key: (key.kind, key.locale)):
-            item, text = items.get(key.item), stored.get(key)
-            if key.kind not in OF_ITEM:
-                refused.append(Refusal(key, "unknown_kind", f"no kind of text about an item is called {key.kind!r}"))
-            elif item is None:
-                refused.append(Refusal(key, "unknown_item", "no event has told of an item of that id"))
-            elif item.removed or item.hidden or (text is not None and text.status not in WRITABLE):
-                done.append(key)  # nothing to write, or a person has written it
+        settlement, wanting = Settlement(), list[_Wanting]()
+        for request in sorted(requests, key=lambda one: (one.kind, one.locale)):
+            key = request.key
+            found = self._looked_at(request, items.get(key.item), stored.get(key), tried.get(key))
+            if isinstance(found, Settlement):
+                settlement += found
             else:
-                try:
-                    facts = facts_about(key.kind, item, key.locale, FromStore(store))
-                except NotFound as error:
-                    refused.append(Refusal(key, "nothing_to_say", str(error)))
-                    continue
-                holds = text is not None and text.facts_hash == facts_hash(facts)
-                if text is not None and holds and self._fresh(text, tried.get(key)):
-                    done.append(key)
-                    true.append((key, item.changed_at))
-                else:
-                    wanting.append(_Wanting(key, item, facts, text if holds else None))
-        settlement = Settlement(done=done, refused=refused, true=true)
+                wanting.append(found)
         for (kind, locale), group in groupby(wanting, key=lambda one: (one.key.kind, one.key.locale)):
             settlement += self._write(kind, locale, list(group))
         return settlement
 
+    def _looked_at(
+        self, request: TextRequest, item: Item | None, text: Content | None, tried: Tried | None
+    ) -> Settlement | _Wanting:  # fmt: skip
+        """What comes of a request without writing; else what is to be written."""
+        key = request.key
+        if key.kind not in OF_ITEM and not (key.kind == BECAUSE and request.about):
+            return _refused(key, "unknown_kind", f"no kind of text about an item is called {key.kind!r}")
+        if item is None:
+            return _refused(key, "unknown_item", "no event has told of an item of that id")
+        if item.removed or item.hidden or (text is not None and text.status not in WRITABLE):
+            return Settlement(done=[key])  # nothing to write, or a person has written it
+        try:
+            facts = facts_about(key.kind, item, key.locale, FromStore(self._context.store), request.about)
+        except NotFound as error:
+            return _refused(key, "nothing_to_say", str(error))
+        style, hashed = self.style(key.locale), facts_hash(facts)
+        if text is None and request.about and self._in_vain(tried, hashed, style, key.kind):
+            return Settlement(done=[key])
+        holds = text is not None and text.facts_hash == hashed
+        if text is not None and holds and self._fresh(text, tried):
+            if text.banned_hash == list_hash(style.banned):
+                return Settlement(done=[key], true=[(key, item.changed_at)])
+            if text.text and not banned(text.text, facts, style.banned):  # it says nothing that is new on the list
+                now = replace(text, facts_at=item.changed_at, banned_hash=list_hash(style.banned))
+                return Settlement(done=[key], listed=[now])
+            holds = False
+        return _Wanting(key, item, facts, text if holds else None, request.about)
+
     def _write(self, kind: str, locale: str, wanting: Sequence[_Wanting]) -> Settlement:
-        texts = write(OF_ITEM[kind], [one.facts for one in wanting], self.model, self.style(locale), fits=self._fits)
+        texts = write(kind_of(kind), [one.facts for one in wanting], self.model, self.style(locale), fits=self._fits)
         # What the template wrote because the model was away is still the model's to write.
         away = self.model is not None and self.model.away is not None
         keys = [one.key for one in wanting]
@@ -120,26 +137,36 @@ class TextWriter:
         name = self.model.name if self.model is not None else ""
         tries = [
             Tried(key, text.facts_hash, text.prompt_hash, name)
-            for key, text in zip(keys, texts, strict=True) if self.model is not None and key not in later
+            for key, text in zip(keys, texts, strict=True)
+            if (self.model is not None or kind == BECAUSE) and key not in later
         ]  # fmt: skip
         return Settlement(
             done=[key for key in keys if key not in later], later=later, tries=tries,
             texts=[
-                replace(as_content(text, one.item, locale), kind=kind)
-                for text, one in zip(texts, wanting, strict=True) if one.key not in kept
+                replace(as_content(text, one.item, locale), kind=kind, about=one.about, input_hash=one.key.input_hash)
+                for text, one in zip(texts, wanting, strict=True)
+                if one.key not in kept and (text.origin == "model" or kind != BECAUSE)  # a template's line is made when asked
             ],
             tokens=self.model.take_tokens() if self.model is not None else 0,
         )  # fmt: skip
 
     def _fresh(self, text: Content, tried: Tried | None) -> bool:
         """Whether a true text is from today's prompt, and by who would write it now (or that model was asked in vain)."""
-        prompt = prompt_hash(OF_ITEM[text.kind], self.style(text.locale))
-        if text.prompt_hash != prompt:
+        style = self.style(text.locale)
+        if text.prompt_hash != prompt_hash(kind_of(text.kind), style):
             return False
         if self.model is None or (text.origin == "model" and self.model.name in ("", text.model)):
             return True
-        asked = (text.facts_hash, prompt, self.model.name)
+        return self._in_vain(tried, text.facts_hash, style, text.kind)
+
+    def _in_vain(self, tried: Tried | None, facts: str, style: Style, kind: str) -> bool:
+        """Whether the model was asked just this, and gave what it could give."""
+        asked = (facts, prompt_hash(kind_of(kind), style), self.model.name if self.model is not None else "")
         return tried is not None and (tried.facts_hash, tried.prompt_hash, tried.model) == asked
+
+
+def _refused(key: TextKey, reason: str, detail: str) -> Settlement:
+    return Settlement(refused=[Refusal(key, reason, detail)])
 
 
 def generate(

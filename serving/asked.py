@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from core.errors import InvalidRequest
@@ -48,7 +49,7 @@ def kind_asked(asked: ContentRequest) -> ContentKind[Any]:
 def style_asked(asked: ContentRequest, settings: Settings) -> Style:
     """The namespace's style, with what the request says otherwise."""
     house = house_style(settings, asked.locale)
-    return Style(house.locale, asked.style.tone or house.tone, asked.style.length or house.length)
+    return replace(house, tone=asked.style.tone or house.tone, length=asked.style.length or house.length)
 
 
 def facts_asked(asked: ContentRequest, style: Style, item_of: ItemOf) -> Facts:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
@@ -16,9 +17,11 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect
 
 from core.errors import Conflict, Forbidden, HeadwaterError, InvalidRequest
+from core.requests import TextKey, input_hash_of
 from core.store.keys import Key
 from core.store.reviews import Action, Decision
 from models.content import CONTENT_KINDS
+from models.content.about import because_of
 from models.content.difference import marked, words_changed
 from models.content.kind import Violation
 from models.content.review import Given, decide, violations_now
@@ -26,7 +29,7 @@ from serving.access import KEY_STATE
 from serving.page import page, text_address
 from serving.review_shapes import Listing
 from serving.routes.parameters import CONTENT_WRITE, NO_NUL, Serving, Who
-from serving.routes.reviews import place_of, review_of, texts_of
+from serving.routes.reviews import keep_draft, place_of, review_of, texts_of
 from serving.service import Service, run
 
 PAGE_TEXTS = 30
@@ -34,7 +37,10 @@ SHOWN_CHANGES = 50
 MAX_TEXT, MAX_REASON = 2_000, 1_000  # characters, as over HTTP
 ACTIONS: tuple[Action, ...] = get_args(Action)
 STATUSES: tuple[str, ...] = get_args(Listing)
-DONE = {"approve": "Approved.", "edit": "Your text is published.", "reject": "Rejected."}
+DONE = {
+    "approve": "Approved.", "edit": "Your text is published.", "reject": "Rejected.",
+    "draft": "Kept as your draft: nobody is shown it.",
+}  # fmt: skip
 
 OneId = Annotated[str, QueryParameter(min_length=1, max_length=256, pattern=NO_NUL)]
 OneKind = Annotated[str, QueryParameter(min_length=1, max_length=64, pattern=NO_NUL)]
@@ -45,7 +51,8 @@ Cursor = Annotated[str, QueryParameter(max_length=2_000)]
 
 @dataclass(frozen=True)
 class Form:
-    """What a person sent. `action` is "check" when they only want to see what the checker says."""
+    """What a person sent. `action` is "check" when they only want to see what the checker says, "draft" to keep the text without
+    publishing it. `about`: of a first text about a pair of items, as in Content."""
 
     action: str
     key: tuple[str, str, str, str]  # item, kind, locale, input_hash
@@ -53,6 +60,7 @@ class Form:
     text: str
     reason: str
     anyway: bool
+    about: dict[str, str]
 
 
 @get("/texts", opt=CONTENT_WRITE)
@@ -66,13 +74,15 @@ async def texts(
 
 @get("/text", opt=CONTENT_WRITE)
 async def text(
-    request: Request[Any, Any, Any], service: Serving, item: OneId, kind: OneKind, locale: OneLocale,
-    input_hash: Asked = "", done: Asked = "",
+    request: Request[Any, Any, Any], service: Serving, who: Who, item: OneId, kind: OneKind, locale: OneLocale,
+    input_hash: Asked = "", done: Asked = "", carrier: Asked = "", event: Asked = "",
 ) -> Response[str]:  # fmt: skip
-    """One text, with its facts, what the checker says of it, and its history."""
-    token = form_token(service, request)
+    """One text, with its facts, what the checker says of it, and its history. `carrier` and `event` begin a reason: because
+    somebody did that with that item."""
+    about = _about(carrier.strip().replace("\0", ""), event)
+    key, token = (item, kind, locale, input_hash_of(about) or input_hash), form_token(service, request)
     return await run(
-        service.threads.database, _text, service, (item, kind, locale, input_hash), token, notice=DONE.get(done, "")
+        service.threads.database, _text, service, key, token, about=about, who=who, notice=DONE.get(done, "")
     )  # fmt: skip
 
 
@@ -101,14 +111,22 @@ def _own_page(request: Request[Any, Any, Any], given: str, token: str) -> None:
 def _form(fields: dict[str, str]) -> Form:
     """Raises InvalidRequest. White space of a text becomes single spaces: a page's text has lines, a catalogue's has none."""
     version, action = fields.get("version", ""), fields.get("action", "")
-    if not version.isascii() or not version.isdigit() or len(version) > 9 or action not in (*ACTIONS, "check"):
+    if not version.isascii() or not version.isdigit() or len(version) > 9 or action not in (*ACTIONS, "check", "draft"):
         raise InvalidRequest("the form is not complete: open the text's page again")
     words, reason = " ".join(fields.get("text", "").split()), fields.get("reason", "").strip()
     if len(words) > MAX_TEXT or len(reason) > MAX_REASON or "\0" in "".join(fields.values()):
         raise InvalidRequest(f"a text has at most {MAX_TEXT} characters, a reason {MAX_REASON}")
     item, kind, locale, input_hash = (fields.get(name, "") for name in ("item", "kind", "locale", "input_hash"))
     key = (item, kind, locale, input_hash)
-    return Form(action, key, int(version), words, reason, fields.get("anyway") == "yes")
+    about = _about(fields.get("carrier", ""), fields.get("event", ""))
+    return Form(action, key, int(version), words, reason, fields.get("anyway") == "yes", about)
+
+
+def _about(carrier: str, event: str) -> dict[str, str]:
+    """Raises InvalidRequest for what nobody can have done."""
+    if carrier and not re.fullmatch("[a-z][a-z0-9_]{0,47}", event):
+        raise InvalidRequest("event: say what was done with the item, such as view or purchase")
+    return because_of(carrier, event) if carrier else {}
 
 
 def _texts(service: Service, wanted: dict[str, str], after: str) -> Response[str]:
@@ -119,8 +137,9 @@ def _texts(service: Service, wanted: dict[str, str], after: str) -> Response[str
     )  # fmt: skip
     asked = {name: value for name, value in wanted.items() if value}
     older = f"/console/texts?{urlencode({**asked, 'after': found.next})}" if found.next else ""
+    counts = service.store.reviews.counts() | {"draft": service.store.drafts.count()}
     return page(
-        "texts.html", title="Texts", texts=found.texts, counts=service.store.reviews.counts(), wanted=wanted, older=older,
+        "texts.html", title="Texts", texts=found.texts, counts=counts, wanted=wanted, older=older,
         newest=f"/console/texts?{urlencode(asked)}" if after else "", statuses=STATUSES, kinds=list(CONTENT_KINDS),
         keyless=not service.access.required,
     )  # fmt: skip
@@ -128,26 +147,36 @@ def _texts(service: Service, wanted: dict[str, str], after: str) -> Response[str
 
 def _decided(service: Service, form: Form, who: str, token: str) -> Response[Any]:
     if form.action == "check":
-        return _text(service, form.key, token, form=form)
+        return _text(service, form.key, token, form=form, about=form.about, who=who)
+    if form.action == "draft":
+        keep_draft(service, TextKey(*form.key), who, form.text, form.about)
+        return _back(form)
     action: Any = form.action
-    decision = Decision(action, who, form.version, form.text, form.reason)
+    decision = Decision(action, who, form.version, form.text, form.reason, about=form.about)
     try:
-        decide(service.store, *form.key[:3], Given(decision, form.anyway, form.key[3]))
+        decide(service.store, *form.key[:3], Given(decision, form.anyway, form.key[3], service.settings.banned_words))
     except (Conflict, InvalidRequest) as error:
-        return _text(service, form.key, token, form=form, trouble=error)
-    return Redirect(f"{text_address(*form.key)}&done={form.action}", status_code=303)
+        return _text(service, form.key, token, form=form, about=form.about, who=who, trouble=error)
+    return _back(form)
+
+
+def _back(form: Form) -> Redirect:
+    begun = {"carrier": form.about["item"], "event": form.about["event"]} if form.about else {}
+    return Redirect(f"{text_address(*form.key)}&{urlencode({**begun, 'done': form.action})}", status_code=303)
 
 
 def _text(
-    service: Service, key: tuple[str, str, str, str], token: str, *, form: Form | None = None,
+    service: Service, key: tuple[str, str, str, str], token: str, *, about: dict[str, str], who: str, form: Form | None = None,
     trouble: HeadwaterError | None = None, notice: str = "",
 ) -> Response[str]:  # fmt: skip
-    review = review_of(service, *key)
+    review = review_of(service, *key, about=about)
     draft = form.text if form is not None and form.action in ("edit", "check") else None
-    found = violations_now(service.store, draft, key) if draft else []
+    found = violations_now(service.store, draft, key, review.about, service.settings.banned_words) if draft else []
+    kept = next((one.text for one in review.drafts if one.who == who), None)
     changes = service.store.reviews.history(*key, limit=SHOWN_CHANGES)
     return page(
         "text.html", status=trouble.http_status if trouble else 200, title=review.facts.get("title") or review.item,
+        typed=next(text for text in (draft, kept, review.text) if text is not None),
         review=review, notice=notice, trouble=trouble, token=token, form=form,
         parts=marked(review.text, _within(review.text, [_violation(one) for one in review.violations])),
         draft=draft, draft_found=found, draft_parts=marked(draft or "", _within(draft or "", found)),

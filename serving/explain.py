@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from models.content import titles
+from models.content.banned import said
 from models.content.because import line
 from models.content.language import base
 from serving.query import Candidates, Query
@@ -73,7 +74,8 @@ def _shown(title: str, dated: bool) -> str:
 def plain_reason(query: Query, source: str) -> Reason:
     """The reason of a source that knows nothing of the user."""
     text = TEXTS.get(base(str(query.style.locale)), {}).get(source, NO_WORDS)
-    return Reason([], text.format(where=f" in {query.ask.category}" if query.ask.category else ""))
+    where = f" in {query.ask.category}" if query.ask.category else ""
+    return Reason([], NO_WORDS if said(text, (), query.style.banned) else text.format(where=where))
 
 
 def _because(query: Query, chosen: Candidates) -> list[list[int]]:

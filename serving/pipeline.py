@@ -119,7 +119,7 @@ class Pipeline:
         shown = pinned(held, drawn)
         stages.ended("explore", len(shown))
         # explain: by the source that brought each item
-        reasons = instead(query, shown, explain(query, shown)) if ask.explain else []
+        reasons = instead(query, shown, explain(query, shown), self.explain_texts.shown) if ask.explain else []
         items = described(query, shown, reasons, chance)
         stages.ended("explain", len(items))
         part = taking_part(shown, found)

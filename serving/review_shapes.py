@@ -57,11 +57,20 @@ class TextList(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class DraftState(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that somebody is working on, and what the checker finds in it. Nobody else is shown it."""
+
+    who: str
+    text: str
+    saved_at: datetime
+    violations: list[ViolationAnswer]
+
+
 class ReviewAnswer(TextState, frozen=True, kw_only=True):
     """A text as a reviewer needs it: what is stored, how it stands against the facts of now, and what the template would say.
     `checked`: false where the checker cannot know what else the text is about. `about`: what it is about beside its item, by ids.
-    `refused`: a machine's tries that the checker refused on the way. Decide on this `version`; where it is 0, nothing is stored
-    and an edit is the first text."""
+    `refused`: a machine's tries that the checker refused on the way. `drafts`: what people are working on. Decide on this
+    `version`; where it is 0, nothing is stored and an edit is the first text."""
 
     about: dict[str, str]
     violations: list[ViolationAnswer]
@@ -69,6 +78,7 @@ class ReviewAnswer(TextState, frozen=True, kw_only=True):
     facts: dict[str, Any]
     template: str | None
     refused: list[dict[str, Any]]
+    drafts: list[DraftState]
 
 
 class ChangeList(msgspec.Struct, frozen=True):
@@ -96,6 +106,16 @@ class EditRequest(ApproveRequest, frozen=True, kw_only=True, forbid_unknown_fiel
     version: Annotated[int, Meta(ge=0, le=2_147_483_647)]
     carrier: EventOf | None = None
     text: Annotated[str, Meta(min_length=1, max_length=2_000, pattern="^[^\\x00]+$")]
+
+
+class DraftRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep a text that is not published yet; an empty one discards what was kept. `carrier` as in an edit."""
+
+    text: Annotated[str, Meta(max_length=2_000, pattern="^[^\\x00]*$")]
+    kind: Kind = "description"
+    locale: Locale | None = None
+    input_hash: Input = ""
+    carrier: EventOf | None = None
 
 
 class RejectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,7 +26,7 @@ from serving.budget import Budget
 from serving.catalogue import COUNTS_EVERY_S, REFRESH_EVERY_S, LiveCatalogue
 from serving.desk import Desk
 from serving.explain_texts import REFRESH_EVERY_S as SAID_EVERY_S
-from serving.explain_texts import ExplainTexts
+from serving.explain_texts import WISH_EVERY_S, ExplainTexts, Shown
 from serving.histories import ERASED_EVERY_S, Histories
 from serving.last_known import SAVE_EVERY_S, LastKnown
 from serving.live import POLL_EVERY_S, LiveModels
@@ -40,7 +40,8 @@ from serving.slate import Slates
 from serving.surfaces import Surfaces
 from serving.turns import Turns
 
-START_S = 10.0  # how long a start waits for what there is to serve
+START_S = 10.0  # how long a start waits for a silent Postgres, and then for what else there is to serve
+WATCHED_EVERY_S = 0.1
 STOP_S = 3.0  # how long a stop waits for what repeats
 
 P = ParamSpec("P")
@@ -133,7 +134,8 @@ class Service:
         self.slates = Slates(self.publisher, settings.secret)
         self.surfaces = Surfaces(settings.surfaces)
         self.questions = Questions()
-        self.explain_texts = ExplainTexts(store)
+        wished = Shown() if settings.reasons_wanted else None
+        self.explain_texts = ExplainTexts(store, settings.banned_words, wished)
         self.pipeline = Pipeline(
             self.catalogue, self.models, self.newcomers, self.histories, self.slates, settings.kind_weights,
             self.explain_texts, style=house_style(settings),
@@ -152,6 +154,7 @@ class Service:
             Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
             Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),
             Repeating("reasons", self.explain_texts.refresh, SAID_EVERY_S),
+            Repeating("wishes", partial(self.explain_texts.wish, settings.content_reasons), WISH_EVERY_S),
             Repeating("models", self.models.refresh, POLL_EVERY_S),
             Repeating("new items", self.newcomers.refresh, SHELVED_EVERY_S),
             Repeating("erasures", self.histories.forget_erased, ERASED_EVERY_S),
@@ -163,8 +166,12 @@ class Service:
         """Read what there is to serve, as far as it can be had, and keep it fresh from here on."""
         for repeating in self._repeating:
             repeating.start()
-        deadline = time.monotonic() + START_S
-        for repeating in self._repeating:
+        catalogue, *others = self._repeating
+        # Millions of items may take longer than that: who reads them is not to be overtaken by what was known last.
+        while not catalogue.wait(WATCHED_EVERY_S) and self.catalogue.silent_s < START_S:
+            continue
+        deadline = time.monotonic() + START_S - self.catalogue.silent_s
+        for repeating in others:
             repeating.wait(max(0.0, deadline - time.monotonic()))
         if not self.catalogue.loaded:
             self.last_known.restore()

@@ -15,13 +15,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from core.requests import TextKey, TextRequest
+from core.requests import TextKey, TextRequest, input_hash_of
 from core.store.contents import WRITABLE, Content, content_from_row, save_within
 from core.store.database import Database
 from core.store.events import Advance, DeadLetter, EventStore
-from core.store.request_queries import ABOUT, LATER, NEXT, REQUEST, STILL_TRUE, TRY, WANTING
+from core.store.request_queries import ABOUT, LATER, NEXT, REQUEST, STILL_TRUE, TRY, WANTING, WISH
 from core.tables import content_requests as table
 from core.tables import content_tokens, content_tries, contents
+
+SWEEP_S = 600.0  # a look at a whole catalogue takes seconds of a free machine, and has this long on a full one
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Wanted:
     """Which texts to look for. `texts` are (kind, language) that every item is to have; without them only texts that there are.
 
     Of those there are, of the kinds `prompts` (kind -> hash of its prompt) in `locale` (None: any): those whose item changed,
-    those of another prompt, and those of another model than `model` ("": there is none to ask) that it was not asked for yet;
-    `templates_too`: the template's as well. What is but not of the prompt or model rests for `rest_s` after it was written:
-    two workers that are configured differently do not take turns with a text without end. `needs` (kind -> attribute): only
-    items that have a list of that name want a first text of that kind.
+    those of another prompt, those checked against another list of words than `banned_hash`, and those of another model than
+    `model` ("": there is none to ask) that it was not asked for yet; `templates_too`: the template's as well. What is but not of
+    the prompt, list or model rests for `rest_s` after it was written: two workers that are configured differently do not take
+    turns with a text without end. `needs` (kind -> attribute): only items that have a list of that name want a first text of that
+    kind.
     """
 
     texts: Sequence[tuple[str, str]]
@@ -52,6 +55,7 @@ class Wanted:
     templates_too: bool = True
     rest_s: float = 0.0
     needs: Mapping[str, str] = field(default_factory=dict)
+    banned_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Settlement:
     """What came of requests: the texts to store, and what becomes of the requests themselves.
 
     `done` need nothing more; `later` stay wanting, for a model that does not answer; `refused` wait for a person or a change.
-    `true` are stored texts whose facts are still those of their item as of the time given.
+    `true` are stored texts whose facts are still those of their item as of the time given; `listed` those that say nothing of a
+    new list of words, as they were but for the hash of that.
     """
 
     done: Sequence[TextKey] = ()
@@ -78,12 +83,14 @@ class Settlement:
     true: Sequence[tuple[TextKey, datetime]] = ()
     tries: Sequence[Tried] = ()
     tokens: int = 0
+    listed: Sequence[Content] = ()
 
     def __add__(self, other: Settlement) -> Settlement:
         """Both, of other texts each."""
         return Settlement(
             [*self.done, *other.done], [*self.later, *other.later], [*self.refused, *other.refused],
             [*self.texts, *other.texts], [*self.true, *other.true], [*self.tries, *other.tries], self.tokens + other.tokens,
+            [*self.listed, *other.listed],
         )  # fmt: skip
 
 
@@ -113,10 +120,11 @@ class ContentRequestStore:
             "kinds": [kind for kind, _ in wanted.texts], "locales": [locale for _, locale in wanted.texts],
             "known": list(wanted.prompts), "prompts": json.dumps(dict(wanted.prompts)), "model": wanted.model,
             "needs": [wanted.needs.get(kind, "") for kind, _ in wanted.texts], "templates": wanted.templates_too,
+            "banned": wanted.banned_hash,
             "rest_s": wanted.rest_s, "locale": wanted.locale or "", "writable": list(WRITABLE), "since": since_txn,
             "limit": limit, "all": requested_too,
         }  # fmt: skip
-        with self._database.read() as connection:
+        with self._database.read(None if since_txn else SWEEP_S) as connection:
             return [_request(row) for row in connection.execute(sa.text(WANTING), given)]
 
     def about(self, ids: Sequence[str], kind: str, locale: str) -> list[TextRequest]:
@@ -130,12 +138,30 @@ class ContentRequestStore:
         rows = [
             {
                 "item_id": one.item, "kind": one.kind, "locale": one.locale, "why": one.why,
-                "facts_at": one.facts_at.isoformat(), "priority": one.priority,
+                "facts_at": one.facts_at.isoformat(), "priority": one.priority, "input_hash": one.key.input_hash,
+                "about": one.about,
             }
             for one in {one.key: one for one in requests}.values()
         ]  # fmt: skip
         with self._database.begin() as connection:
             return int(connection.execute(sa.text(REQUEST), {"rows": json.dumps(rows)}).rowcount)
+
+    def wish(self, reasons: Mapping[tuple[str, str, str, str], int], most: int) -> int:
+        """Request reasons that were shown in so many lists and that nobody wrote, the most shown first; returns how many are new.
+
+        A reason is (item recommended, item of the past that carried it, what was done with that one, language): it names nobody.
+        Only of items that are there. What a model was asked for in the last day is left out, and so is what goes beyond `most`
+        reasons that workers were ever asked for.
+        """
+        rows = [
+            {
+                "item": item, "locale": locale, "lists": lists, "about": {"item": carrier, "event": event},
+                "input_hash": input_hash_of({"item": carrier, "event": event}),
+            }
+            for (item, carrier, event, locale), lists in reasons.items()
+        ]  # fmt: skip
+        with self._database.begin() as connection:
+            return int(connection.execute(sa.text(WISH), {"rows": json.dumps(rows), "most": most}).rowcount)
 
     def publish(self, ahead: int, topic_id: str, send: Callable[[Sequence[TextRequest]], None]) -> int:
         """Have `send` publish what waits, while fewer than `ahead` requests are in the topic; returns how many it was given.
@@ -152,7 +178,7 @@ class ContentRequestStore:
             if not rows:
                 return 0
             send([_request(row) for row in rows])
-            keys = [TextKey(row.item_id, row.kind, row.locale) for row in rows]
+            keys = [_key(row) for row in rows]
             connection.execute(sa.update(table).where(_in(keys)).values(state="published", published_to=topic_id))
         return len(rows)
 
@@ -165,13 +191,10 @@ class ContentRequestStore:
     def known(self, keys: Sequence[TextKey]) -> tuple[dict[TextKey, Content], dict[TextKey, Tried]]:
         """What is stored of these texts, and what models were asked last; what is not known is missing."""
         with self._database.read() as connection:
-            stored = connection.execute(sa.select(contents).where(_in(keys, contents), contents.c.input_hash == ""))
-            texts = {TextKey(one.item, one.kind, one.locale): one for one in map(content_from_row, stored)}
+            stored = connection.execute(sa.select(contents).where(_in(keys, contents)))
+            texts = {one.key: one for one in map(content_from_row, stored)}
             tried = connection.execute(sa.select(content_tries).where(_in(keys, content_tries)))
-            tries = [
-                Tried(TextKey(row.item_id, row.kind, row.locale), row.facts_hash, row.prompt_hash, row.model)
-                for row in tried
-            ]
+            tries = [Tried(_key(row), row.facts_hash, row.prompt_hash, row.model) for row in tried]
         return texts, {one.key: one for one in tries}
 
     def settle(
@@ -187,10 +210,10 @@ class ContentRequestStore:
         with self._database.begin() as connection:
             self._events.settle(connection, letters, advances)
             _try(connection, settlement)
-            before = _stored(connection, settlement.texts)
-            for text in sorted(settlement.texts, key=lambda one: (one.item, one.kind, one.locale)):
-                key = TextKey(text.item, text.kind, text.locale)
-                if key not in before or _differs(before[key], text):
+            texts = [*settlement.texts, *settlement.listed]
+            before = _stored(connection, texts)
+            for text in sorted(texts, key=lambda one: one.key):
+                if text.key not in before or _differs(before[text.key], text):
                     stored += save_within(connection, text, who)
             if settlement.true:
                 rows = [{**key._asdict(), "facts_at": at.isoformat()} for key, at in sorted(settlement.true)]
@@ -239,14 +262,14 @@ class ContentRequestStore:
 def _request(row: Any) -> TextRequest:
     return TextRequest(
         item=row.item_id, kind=row.kind, locale=row.locale, why=row.why, facts_at=row.facts_at, priority=row.priority,
-        requested_at=row._mapping.get("requested_at"),
+        requested_at=row._mapping.get("requested_at"), about=row._mapping.get("about") or {},
     )  # fmt: skip
 
 
 def _try(connection: sa.Connection, settlement: Settlement) -> None:
     """Lock each text that is to be written, also one that is not there yet, by the row of what was asked for it."""
     asked = {one.key: one for one in settlement.tries}
-    keys = {TextKey(one.item, one.kind, one.locale) for one in settlement.texts} | asked.keys()
+    keys = {one.key for one in settlement.texts} | asked.keys()
     tries = [asked.get(key, Tried(key, "", "", "")) for key in sorted(keys)]
     rows = [
         {**key._asdict(), "facts_hash": facts, "prompt_hash": prompt, "model": model}
@@ -258,16 +281,16 @@ def _try(connection: sa.Connection, settlement: Settlement) -> None:
 
 def _stored(connection: sa.Connection, texts: Sequence[Content]) -> dict[TextKey, Content]:
     """What is stored of these texts, which nobody else changes until the transaction ends."""
-    keys = [TextKey(one.item, one.kind, one.locale) for one in texts]
-    query = sa.select(contents).where(_in(keys, contents), contents.c.input_hash == "")
-    query = query.order_by(contents.c.item_id, contents.c.kind, contents.c.locale).with_for_update()
+    keys = [one.key for one in texts]
+    query = sa.select(contents).where(_in(keys, contents)).order_by(*_columns_of(contents)).with_for_update()
     found = map(content_from_row, connection.execute(query) if keys else ())
-    return {TextKey(one.item, one.kind, one.locale): one for one in found}
+    return {one.key: one for one in found}
 
 
 def _differs(before: Content, text: Content) -> bool:
     """Whether a text is about something else than the stored one, or by a better author."""
-    if (before.facts_hash, before.prompt_hash, before.style) != (text.facts_hash, text.prompt_hash, text.style):
+    made_of = ("facts_hash", "prompt_hash", "style", "banned_hash")
+    if any(getattr(before, name) != getattr(text, name) for name in made_of):
         return True
     return text.origin == "model" and before.model != text.model
 
@@ -279,8 +302,17 @@ def _count(connection: sa.Connection, tokens: int) -> None:
 
 
 def _in(keys: Iterable[TextKey], of: sa.Table = table) -> sa.ColumnElement[bool]:
-    return sa.tuple_(of.c.item_id, of.c.kind, of.c.locale).in_([tuple(key) for key in keys])
+    return sa.tuple_(*_columns_of(of)).in_([tuple(key) for key in keys])
+
+
+def _columns_of(table: sa.Table) -> tuple[sa.Column[str], ...]:
+    return table.c.item_id, table.c.kind, table.c.locale, table.c.input_hash
+
+
+def _key(row: Any) -> TextKey:
+    return TextKey(row.item_id, row.kind, row.locale, row.input_hash)
 
 
 def _columns(keys: Sequence[TextKey]) -> dict[str, Any]:
-    return {name: [getattr(key, name[:-1]) for key in keys] for name in ("items", "kinds", "locales")}
+    names = {"items": "item", "kinds": "kind", "locales": "locale", "inputs": "input_hash"}
+    return {name: [getattr(key, of) for key in keys] for name, of in names.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from core.requests import TextKey
 from core.store.catalogue import TXN
 from core.store.database import Database
 from core.tables import content_changes, contents, items
@@ -26,7 +27,8 @@ class Content:
 
     `input_hash` is '' for a text that is about its item alone, else a hash of what else it is about (a question, reviews).
     `about` names that by ids, where nothing of a person is in them. `style` names the style it was asked for in. `version`
-    counts the changes of text and status, from 1; `save` ignores it.
+    counts the changes of text and status, from 1; `save` ignores it. `banned_hash` names the list of words that it was checked
+    against ("" where the house has none).
     """
 
     item: str
@@ -45,6 +47,12 @@ class Content:
     input_hash: str = ""
     version: int = 1
     about: dict[str, Any] = field(default_factory=dict)
+    banned_hash: str = ""
+
+    @property
+    def key(self) -> TextKey:
+        """Which text it is."""
+        return TextKey(self.item, self.kind, self.locale, self.input_hash)
 
 
 class ContentStore:
@@ -117,7 +125,7 @@ def content_from_row(row: Any) -> Content:
     """A Content from a row of the contents table."""
     return Content(
         row.item_id, row.kind, row.locale, row.text, row.status, row.origin, row.model, row.facts_hash, row.facts_at,
-        row.prompt_hash, row.attempts, row.rejected, row.style, row.input_hash, row.version, row.about,
+        row.prompt_hash, row.attempts, row.rejected, row.style, row.input_hash, row.version, row.about, row.banned_hash,
     )  # fmt: skip
 
 

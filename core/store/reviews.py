@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core.errors import InvalidRequest, NotFound, TextChanged
 from core.store.contents import THIS_TXN, Content, content_from_row, first_of, locked, remember, where_is
 from core.store.database import Database
+from core.store.drafts import published
 from core.tables import content_changes, contents, items
 
 Action = Literal["approve", "edit", "reject"]
@@ -64,8 +65,8 @@ class Decision:
     """What a person decided on the text whose `version` they saw (0: an edit that is the first text). `text` is an edit's,
     `note` says why.
 
-    `facts_hash` and `facts_at` name the facts it was checked against; None keeps those it was made from. `about` is a first
-    text's, as in Content.
+    `facts_hash` and `facts_at` name the facts it was checked against, `banned_hash` the list of words; None keeps those it was
+    made from. `about` is a first text's, as in Content.
     """
 
     action: Action
@@ -77,6 +78,7 @@ class Decision:
     facts_at: datetime | None = None
     overruled: Sequence[dict[str, Any]] = ()
     about: dict[str, Any] = field(default_factory=dict)
+    banned_hash: str | None = None
 
 
 class ReviewStore:
@@ -125,6 +127,7 @@ class ReviewStore:
             if before is None and decision.action == "edit" and decision.version == 0:
                 first = _first(item, kind, locale, decision, input_hash)
                 if first_of(connection, first):
+                    published(connection, first.key, decision.who)
                     remember(connection, None, first, decision.who, "edit", decision.note, decision.overruled)
                     return first
                 before = locked(connection, item, kind, locale, input_hash)  # somebody else wrote it meanwhile
@@ -136,8 +139,11 @@ class ReviewStore:
             values = {
                 "text": decided.text, "status": decided.status, "origin": decided.origin, "model": decided.model,
                 "version": decided.version, "facts_hash": decided.facts_hash, "facts_at": decided.facts_at, "txn": THIS_TXN,
+                "banned_hash": decided.banned_hash,
             }  # fmt: skip
             connection.execute(sa.update(contents).where(*where_is(item, kind, locale, input_hash)).values(values))
+            if decision.action == "edit":
+                published(connection, decided.key, decision.who)
             remember(connection, before, decided, decision.who, decision.action, decision.note, decision.overruled)
         return decided
 
@@ -156,7 +162,7 @@ def _first(item: str, kind: str, locale: str, decision: Decision, input_hash: st
         raise InvalidRequest("text: there is nothing to publish")
     return Content(
         item, kind, locale, text, STATUS["edit"], "person", "", decision.facts_hash, decision.facts_at, "", 0, [],
-        input_hash=input_hash, about=decision.about,
+        input_hash=input_hash, about=decision.about, banned_hash=decision.banned_hash or "",
     )  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def _decided(before: Content, decision: Decision) -> Content:
         decided = replace(decided, origin="person", model="")
     if decision.facts_hash is not None and decision.facts_at is not None:
         decided = replace(decided, facts_hash=decision.facts_hash, facts_at=decision.facts_at)
-    return decided
+    return decided if decision.banned_hash is None else replace(decided, banned_hash=decision.banned_hash)
 
 
 def _changed(connection: sa.Connection, now: Content, seen: int) -> TextChanged:

@@ -9,9 +9,10 @@ import typer
 from rich.text import Text
 
 from core.errors import NotFound
+from core.requests import input_hash_of
 from core.store.reviews import Action, Decision
 from headwater.terminal import Json, console, opened, print_json, print_table
-from models.content.about import BECAUSE, OF_ITEM, FromStore, because_of, facts_about, input_hash_of
+from models.content.about import BECAUSE, OF_ITEM, FromStore, because_of, facts_about
 from models.content.difference import words_changed
 from models.content.kind import house_style
 from models.content.review import STATUSES, Given, decide, listed, standing
@@ -46,7 +47,15 @@ def list_texts(
 ) -> None:
     """Texts by status, kind and language, the newest first."""
     with opened(ctx.obj, progress=False) as context:
-        found, _ = listed(context.store, status=status, kind=kind, locale=locale, search=search, limit=limit)
+        found, _ = listed(
+            context.store,
+            status=status,
+            kind=kind,
+            locale=locale,
+            search=search,
+            limit=limit,
+            words=context.settings.banned_words,
+        )
     if json:
         print_json([{"status": now, "title": one.title, "content": one.content} for one, now in found])
         return
@@ -74,7 +83,7 @@ def show(
         known, found = context.store.catalogue.item(item), context.store.contents.content(*key)
         changes = context.store.reviews.history(*key)
         around = FromStore(context.store)
-        now = standing(*found, known, around) if found is not None else None
+        now = standing(*found, known, around, context.settings.banned_words) if found is not None else None
         template = ""
         if known is not None and found is None and kind in OF_ITEM:
             facts = facts_about(kind, known, key[2], around)
@@ -187,7 +196,9 @@ def _decide(
                 )
             seen = found[0].version if found is not None else 0
         decision = Decision(action, who or f"{_user()} (command line)", seen, text, reason, about=written_about or {})
-        decided = decide(context.store, item, kind, locale, Given(decision, anyway, input_hash))
+        decided = decide(
+            context.store, item, kind, locale, Given(decision, anyway, input_hash, context.settings.banned_words)
+        )
     console.print(f"{decided.status}, version {decided.version}: {_plain(decided.text)}", markup=False)
 
 

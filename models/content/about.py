@@ -6,8 +6,6 @@ reason the item of the past that it names. `Around` gives these, from Postgres o
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +14,7 @@ from core.store import Store
 from core.store.catalogue import Item
 from core.store.contents import Content
 from models.content import CONTENT_KINDS, ITEM_KINDS
+from models.content.banned import banned, list_hash
 from models.content.because import BecauseFacts
 from models.content.kind import ContentKind, Facts, ItemsFacts, Style, facts_hash
 from models.content.review_summary import REVIEW_SUMMARY, ReviewFacts
@@ -121,20 +120,17 @@ def reason_facts(item: Item, carrier: Item, event: str) -> BecauseFacts:
     return BecauseFacts(facts_of(item), ((facts_of(carrier), event),), "", item.locale)
 
 
-def input_hash_of(about: Mapping[str, str]) -> str:
-    """What such a text is kept under: hex sha256, "" for one that is about its item alone."""
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest() if about else ""
-
-
-def stands(text: Content, outdated: bool, item: Item | None, around: Around) -> bool:
-    """Whether a stored text may be shown now (DESIGN I6).
+def stands(
+    text: Content, outdated: bool, item: Item | None, around: Around, words: tuple[str, ...] = ()
+) -> bool:  # fmt: skip
+    """Whether a stored text may be shown now (DESIGN I6): it says none of the `words` that the house banned since it was checked.
 
     One whose item changed stands while its facts are the same. A person's stands as long as the checker finds nothing in it
     that the new facts do not support; a machine's is written anew.
     """
     if text.status not in SHOWN or item is None or item.removed:
         return False
-    if not outdated and (text.kind in ALONE or text.kind not in CHECKED):
+    if not outdated and not _unlisted(text, None, words) and (text.kind in ALONE or text.kind not in CHECKED):
         return True
     if text.kind not in CHECKED:
         return False
@@ -142,14 +138,21 @@ def stands(text: Content, outdated: bool, item: Item | None, around: Around) -> 
         facts = facts_about(text.kind, item, text.locale, around, text.about)
     except NotFound:
         return False
-    return holds(text, facts)
+    return holds(text, facts, words)
 
 
-def holds(text: Content, facts: Facts) -> bool:
-    """Whether a text that was good may be shown where these are the facts."""
+def holds(text: Content, facts: Facts, words: tuple[str, ...] = ()) -> bool:
+    """Whether a text that was good may be shown where these are the facts and the house's banned `words`."""
+    if _unlisted(text, facts, words):
+        return False
     if facts_hash(facts) == text.facts_hash:
         return True
     return text.status in BY_PEOPLE and not kind_of(text.kind).check(text.text, facts, Style(text.locale))
+
+
+def _unlisted(text: Content, facts: Facts | None, words: tuple[str, ...]) -> bool:
+    """Whether it was checked against another list than that of today, and says what is on that."""
+    return text.banned_hash != list_hash(words) and bool(banned(text.text, facts, words))
 
 
 def _there(around: Around, item: Any) -> Item | None:

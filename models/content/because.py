@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 
 from core.settings import Length
+from models.content.banned import said
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check_items
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
@@ -96,6 +97,7 @@ SYSTEM = {
     "de": "Du sagst in einer deutschen Zeile, warum ein Artikel empfohlen wird, aus einer Notiz und mit sonst nichts.",
 }
 FORM = Form(140, 1, prose=False, named=False, phrases=PHRASES, subject=0)
+NO_WORDS = "–"  # in a language that nothing is written in here, or where the house bans every wording
 MAX_NAMED = 2
 KEPT_LINES = 100_000  # some 300 bytes each
 
@@ -151,7 +153,7 @@ class Because:
     def check(self, text: str, facts: BecauseFacts, style: Style = PLAIN) -> list[Violation]:
         """Items of the history are named with what was done with them; the item's own facts are its own."""
         code = style.code(facts)
-        if text == UNIVERSAL.get(code, "–"):
+        if text == UNIVERSAL.get(code, NO_WORDS):
             return []
         items = (facts.about, *(item for item, _ in facts.history))
         return check_items(text, items, FORM, style.locale or facts.locale, _claims(facts, code))
@@ -159,7 +161,7 @@ class Because:
     def fallback(self, facts: BecauseFacts, style: Style = PLAIN) -> str:
         """ "Because you bought Alien", "Popular right now", or that it fits."""
         code = style.code(facts)
-        texts = [*_texts(facts, code, _most(style)), UNIVERSAL.get(code, "–")]
+        texts = [*_texts(facts, code, _most(style)), UNIVERSAL.get(code, NO_WORDS)]
         return next(text for text in texts if not self.check(text, facts, style))
 
 
@@ -201,7 +203,8 @@ def line(names: tuple[str, ...], event: str, style: Style) -> str:
     whoever makes thousands in a second: it costs some microseconds, and passes `check` as any `fallback` does."""
     code = base(style.locale or "en")
     named = _wordings(names[: _most(style)], event, code)
-    return next((text for text in named if len(text) <= FORM.max_chars), UNIVERSAL.get(code, "–"))
+    texts = (*(text for text in named if len(text) <= FORM.max_chars), UNIVERSAL.get(code, NO_WORDS))
+    return next((text for text in texts if not said(text, names, style.banned)), NO_WORDS)
 
 
 def _most(style: Style) -> int:

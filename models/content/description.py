@@ -13,6 +13,7 @@ from models.content.grammar import article
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
 from models.content.naming import brand_of, has_shop_title, labels_in, noun_in
 from models.content.prompting import few_shot, hash_of, one_of, told, tried
+from models.content.quotation import CHOICE, sentence
 from models.text.generator import Prompt
 
 SYSTEM = {
@@ -56,14 +57,14 @@ class Description:
 
     name = "description"
     facts_type = ItemFacts
-    max_tokens = 120
+    max_tokens = 160
     stop = ("\n",)
 
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
         shown = branded.SYSTEM, branded.EXAMPLES, branded.NOTE, branded.WORDINGS
-        return hash_of(SYSTEM, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS, shown)
+        return hash_of(SYSTEM, EXAMPLES, NOTE, UNDATED_NOTE, WORDINGS, UNDATED_WORDINGS, shown, CHOICE)
 
     def probes(self, style: Style) -> list[Probe[ItemFacts]]:
         """Eight invented works, and eight invented things of a shop."""
@@ -83,11 +84,11 @@ class Description:
     def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
         """A chat of examples that ends with this item's note.
 
-        Only the cleaned name, the year and the cleaned categories enter; of an item without categories its brand and, where
-        the checker has nothing against it, a sentence of its description (see branded.py).
+        Only the cleaned name, the year and the cleaned categories enter; of an item without categories or with a shop's title
+        its brand and, where the checker has nothing against it, a sentence of its description (see branded.py).
         """
         code = style.code(facts)
-        if not facts.labels:
+        if branded.writable(facts) and (not facts.labels or has_shop_title(facts)):
             return branded.prompt(facts, style, rejected, self.check)
         wording, note = _wording(facts, len(rejected), code), (NOTE if facts.year else UNDATED_NOTE)[code]
         invented = [
@@ -102,7 +103,10 @@ class Description:
     def _whole(self, facts: ItemFacts, style: Style, code: str) -> list[str]:
         """Every wording with the item's own facts, and the template where none passes the check."""
         texts = [_filled(one, facts, code) for one in (WORDINGS if facts.year else UNDATED_WORDINGS)[code]]
-        return [text for text in texts if not self.check(text, facts, style)] or [self.fallback(facts, style)]
+        heads = [text for text in texts if not self.check(text, facts, style)] or [self.fallback(facts, style)]
+        said = sentence(facts, style, heads[0], self.check)
+        whole = [f"{head} {said}" for head in heads] if said else heads
+        return [text for text in whole if not self.check(text, facts, style)] or heads
 
     def check(self, text: str, facts: ItemFacts, style: Style = PLAIN) -> list[Violation]:
         """See facts.check."""

@@ -10,7 +10,8 @@ from models.content import german, naming
 from models.content.kind import ItemFacts, Violation
 from models.content.language import Language
 from models.content.support import SENTENCE, Token
-from models.content.words import JOINING, PARTS, QUOTED_VERBS, WORKS
+from models.content.titles import spoken
+from models.content.words import JOINING, LEADS, NO_LEADS, PARTS, QUOTED_VERBS, WORKS
 
 MAX_MENTIONS = 2
 OPEN = ("article", "and", "with", "in", "from", "of", "for", "joins", "joining", "as", "that", "both", "this", "it")
@@ -18,6 +19,8 @@ QUOTED = ("description", SENTENCE)
 ONLY_ONE = ((("is", "was", "as"), ("the",)), (("ist", "war", "als"), ("der", "die", "das")))
 # What has a title, and none with an article before it: "the Desk Lamp", but not "the Toy Story".
 TITLED = frozenset(["film", "movie", "book", "buch", "album", "song", "lied", "series", "serie", "title", "titel"])
+INCHES = re.compile(r'(?<=\d)"')  # no quotation mark
+SPECIFIED = re.compile(r"[A-Z][\w()./ -]{2,40}: \S")  # "Sheet capacity: 175."
 GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\s\s")
 
 
@@ -118,7 +121,7 @@ def _marks(text: str, tokens: list[Token]) -> Iterator[Violation]:
 
 def _gaps(text: str, tokens: list[Token]) -> str:
     """`text` with every token as letters, so that only punctuation between tokens is looked at."""
-    characters = list(text)
+    characters = list(INCHES.sub("w", text))
     for token in tokens:
         characters[token.start : token.end] = "w" * (token.end - token.start)
     return "".join(characters)
@@ -158,8 +161,8 @@ def _needs_no_verb(text: str, sentence: list[Token]) -> bool:
     if any(token.fact in QUOTED and len(token.word.split()) > 2 for token in sentence[1:]):
         return True
     if len(sentence) == 1 and sentence[0].fact == SENTENCE:
-        first, *rest = sentence[0].word.split()  # "Keep it dry" is an order; "Keeps dry" is none
-        return not QUOTED_VERBS.isdisjoint([*rest, first] if first.endswith("s") else rest)
+        words = spoken(sentence[0].word)
+        return has_verb(words) or leads(words[0]) or SPECIFIED.match(sentence[0].raw) is not None
     if {token.tag for token in sentence} == {"title", "fact"} and len(sentence) == 2:
         gap = text[sentence[0].end : sentence[1].start]
         maker = next(token for token in sentence if token.tag == "fact")
@@ -168,6 +171,19 @@ def _needs_no_verb(text: str, sentence: list[Token]) -> bool:
     return sentence[0].tag == "title" and any(
         ":" in text[before.end : token.start] for before, token in pairwise(sentence[:3])
     )
+
+
+def has_verb(words: Sequence[str]) -> bool:
+    """Whether words of a description are a sentence: "Keeps it dry" is one, "Keep it dry" is an order."""
+    rest = words if words[0].endswith("s") else words[1:]
+    return not QUOTED_VERBS.isdisjoint(rest) or ("work", "with") in pairwise(rest)
+
+
+def leads(word: str) -> bool:
+    """Whether a quoted sentence without a verb may begin with `word`: "Made of steel.", "2-hole punched.", "Refillable, with a
+    clip."; an order ("Enjoy the glide.") does not."""
+    shaped = word[:1].isdigit() or (word.endswith(("ed", "able", "ible")) and len(word) > 4)
+    return word in LEADS or (shaped and word not in NO_LEADS)
 
 
 def _order(text: str, sentence: list[Token], language: Language) -> Iterator[Violation]:

@@ -9,14 +9,19 @@ from core.settings import Length
 from models.content.description import listed
 from models.content.facts import LANGUAGES, Form, check
 from models.content.kind import PLAIN, ItemFacts, Probe, Style, Violation
-from models.content.naming import brand_of, labels_in, noun_in
-from models.content.prompting import INVENTED, few_shot, hash_of, told, tried
+from models.content.naming import brand_of, has_shop_title, labels_in, noun_in, unbranded
+from models.content.prompting import INVENTED, few_shot, hash_of, one_of, told, tried
+from models.content.titles import spoken
 from models.text.generator import Prompt
 
 MAX_CHARS = 80
 SYSTEM = {
     "en": "You write one headline of at most ten words from a note, with its facts and nothing else.",
     "de": "Du schreibst aus einer Notiz eine deutsche Überschrift mit ihren Angaben und sonst nichts.",
+}
+WORDINGS = {
+    "en": ("{name} by {brand}", "{brand}: {name}", "{label}: {name}"),
+    "de": ("{name} von {brand}", "{brand}: {name}", "{label}: {name}"),
 }
 UNIVERSAL = {"en": "Part of this catalogue", "de": "Teil dieses Katalogs"}
 FORM = Form(
@@ -29,13 +34,13 @@ class Headline:
 
     name = "headline"
     facts_type = ItemFacts
-    max_tokens = 40
+    max_tokens = 64
     stop = ("\n",)
 
     @cached_property
     def prompt_hash(self) -> str:
         """Hex sha256 over everything the prompt is built from."""
-        return hash_of(self.name, SYSTEM, [self.fallback(item) for item in INVENTED])
+        return hash_of(self.name, SYSTEM, WORDINGS, [self.fallback(item) for item in INVENTED])
 
     def probes(self, style: Style) -> list[Probe[ItemFacts]]:
         """Eight invented works, and eight invented things of a shop."""
@@ -47,12 +52,28 @@ class Headline:
             return f"there is no grammar here for {style.locale or facts.locale!r}"
         if not facts.names:
             return "the title is empty or cannot be shown"
-        return None if facts.labels else "the item has no category to name"
+        branded = has_shop_title(facts) and brand_of(facts)
+        return None if facts.labels or branded else "the item has no category or brand to name"
 
     def prompt(self, facts: ItemFacts, style: Style, rejected: Sequence[Sequence[Violation]] = ()) -> Prompt:
-        """Notes of name, categories, brand and year with their headlines; no description enters."""
+        """Notes of name, categories, brand and year with their headlines; no description enters. A shop's title is held to
+        the lines of WORDINGS that may be said of it."""
         code = style.code(facts)
-        return few_shot(told(SYSTEM[code], style, code), _examples(code, style.length), note(facts, code), rejected)
+        lines = self._lines(facts, style, code) if has_shop_title(facts) else []
+        examples = _examples(code, style.length)
+        pattern = one_of(lines) if lines else ""
+        return few_shot(told(SYSTEM[code], style, code), examples, note(facts, code), rejected, pattern)
+
+    def _lines(self, facts: ItemFacts, style: Style, code: str) -> list[str]:
+        """Lines of the title without what a shop puts around it, the brand once, the first category; the template at least."""
+        name, brand = unbranded(facts) or facts.names[0], brand_of(facts)
+        told_twice = set(spoken(name))
+        label = next((one for one in labels_in(facts, code) if told_twice.isdisjoint(spoken(one))), "")
+        brand = brand if told_twice.isdisjoint(spoken(brand)) else ""
+        said = {"name": name, "brand": brand, "label": label[:1].upper() + label[1:]}
+        asked = [one for one in WORDINGS[code] if all(said[what] for what in said if f"{{{what}}}" in one)]
+        texts = dict.fromkeys([*(one.format(**said) for one in asked), self.fallback(facts, style)])
+        return [text for text in texts if not self.check(text, facts, style)]
 
     def check(self, text: str, facts: ItemFacts, style: Style = PLAIN) -> list[Violation]:
         """See facts.check: a line of supported words that names the item; or its cleaned name alone, however long."""

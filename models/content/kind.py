@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -103,7 +103,7 @@ class Violation:
 
     `span` is [start, end) in the text, `claim` the words there, `reason` a sentence for people, `rule` one stable
     word for metrics: number, name, category, superlative, award, price, place, negation, claim, attribution, verb, quote,
-    sentiment, language, addressing, form, link, markup, instruction, title.
+    sentiment, language, addressing, form, link, markup, instruction, title, banned.
     """
 
     span: tuple[int, int]
@@ -114,7 +114,8 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a text should read. `locale` is the language asked for; None takes the language of the facts.
+    """How a text should read. `locale` is the language asked for; None takes the language of the facts. What is `banned` no text
+    may say (see banned.py).
 
     `tone` and `length` are told to a model; a template honours the length (what it leaves out or adds) and has no tone.
     """
@@ -122,6 +123,7 @@ class Style:
     locale: str | None = None
     tone: Tone = "neutral"
     length: Length = "medium"
+    banned: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -130,7 +132,7 @@ class Style:
 
     def to(self, locale: str) -> Style:
         """The same in another language."""
-        return Style(locale, self.tone, self.length)
+        return replace(self, locale=locale)
 
     def code(self, facts: Facts) -> str:
         """The language to write in: "de" of "de-AT"."""
@@ -142,7 +144,8 @@ PLAIN = Style()
 
 def house_style(settings: Settings, locale: str | None = None) -> Style:
     """The namespace's style, in the language `locale` where one is asked for."""
-    return Style(locale or settings.content_locale, settings.content_tone, settings.content_length)
+    tone, length = settings.content_tone, settings.content_length
+    return Style(locale or settings.content_locale, tone, length, settings.banned_words)
 
 
 class Facts(Protocol):

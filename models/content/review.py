@@ -11,17 +11,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.errors import InvalidRequest, NotFound, TextRefused
+from core.requests import input_hash_of
 from core.store import Store
 from core.store.catalogue import Item
 from core.store.contents import Content
+from core.store.drafts import Draft
 from core.store.reviews import Decision, Listed, Place
-from models.content.about import CHECKED, SHOWN, Around, FromStore, facts_about, input_hash_of, kind_of, stands
+from models.content.about import CHECKED, SHOWN, Around, FromStore, facts_about, kind_of, stands
+from models.content.banned import banned, list_hash, objections
 from models.content.facts import outside
 from models.content.kind import Facts, Style, Violation, facts_hash
 from models.content.titles import straight
 
 STALE = "stale"
-STATUSES = ("draft", "verified", "rejected", "approved", "edited", STALE)
+DRAFT = "draft"  # a person's, kept apart from what is published (core/store/drafts.py)
+STATUSES = (DRAFT, "verified", "rejected", "approved", "edited", STALE)
 HOW = "Mend the text; or publish it anyway, with a reason, which is kept beside your name"
 
 
@@ -45,28 +49,35 @@ class Standing:
 
 @dataclass(frozen=True)
 class Given:
-    """What a person asks for, on the `version` of the text they saw. `reason` is a must for "reject" and with `anyway`."""
+    """What a person asks for, on the `version` of the text they saw. `reason` is a must for "reject" and with `anyway`.
+    `words` are those that the house banned."""
 
     decision: Decision
     anyway: bool = False
     input_hash: str = ""
+    words: tuple[str, ...] = ()
 
 
-def standing(text: Content, outdated: bool, item: Item | None, around: Around) -> Standing:
-    """How a stored text stands, with what speaks against it."""
+def standing(
+    text: Content, outdated: bool, item: Item | None, around: Around, words: tuple[str, ...] = ()
+) -> Standing:  # fmt: skip
+    """How a stored text stands, with what speaks against it, the house's banned `words` among it."""
     facts = None if item is None else _facts(text.kind, item, text.locale, around, text.about)
-    found = violations(text.text, text.kind, text.locale, facts) if item is not None and text.text else []
-    return Standing(_status(text, outdated, item, around), found, facts is not None)
+    found = violations(text.text, text.kind, text.locale, facts, words) if item is not None and text.text else []
+    return Standing(_status(text, outdated, item, around, words), found, facts is not None)
 
 
 def listed(
     store: Store, *, status: str | None = None, kind: str | None = None, locale: str | None = None, search: str = "",
-    limit: int = 50, after: Place | None = None,
+    limit: int = 50, after: Place | None = None, words: tuple[str, ...] = (),
 ) -> tuple[list[tuple[Listed, str]], Place | None]:  # fmt: skip
     """A page of texts with the status of each as `standing` says it, the newest first, and where the list goes on (None: that
     was all). Fewer than `limit` where outdated texts turn out to be as true as before. Raises InvalidRequest."""
     if status is not None and status not in STATUSES:
         raise InvalidRequest(f"status: {status!r} is none; choose from {', '.join(STATUSES)}")
+    if status == DRAFT:
+        drafts = store.drafts.listed(kind=kind, locale=locale, search=search, limit=limit, after=after)
+        return [(_of_draft(one), DRAFT) for one in drafts], drafts[-1].place if len(drafts) == limit else None
     stale = status == STALE
     found = store.reviews.texts(
         status=None if stale else status, outdated=True if stale else None, kind=kind, locale=locale, search=search, limit=limit,
@@ -74,26 +85,29 @@ def listed(
     )  # fmt: skip
     items = {item.item: item for item in store.catalogue.items(sorted({one.content.item for one in found}))}
     around = FromStore(store)
-    now = [(one, _status(one.content, one.outdated, items.get(one.content.item), around)) for one in found]
+    now = [(one, _status(one.content, one.outdated, items.get(one.content.item), around, words)) for one in found]
     return [one for one in now if status in (None, one[1])], found[-1].place if len(found) == limit else None
 
 
-def violations(text: str, kind: str, locale: str, facts: Facts | None) -> list[Violation]:
+def violations(
+    text: str, kind: str, locale: str, facts: Facts | None, words: tuple[str, ...] = ()
+) -> list[Violation]:  # fmt: skip
     """What the checker finds in a text where these are the facts; None: they are not known, and only what stands outside
     every fact is found."""
     if facts is None:
-        return list(outside(straight(text)))
-    return kind_of(kind).check(text, facts, Style(locale))
+        return [*outside(straight(text)), *banned(text, None, words)]
+    return objections(kind_of(kind), text, facts, Style(locale, banned=words))
 
 
-def violations_now(store: Store, text: str, key: tuple[str, str, str, str]) -> list[Violation]:
-    """What the checker would find in `text` as the text of this item, kind, language and input hash."""
+def violations_now(
+    store: Store, text: str, key: tuple[str, str, str, str], about: dict[str, Any], words: tuple[str, ...] = ()
+) -> list[Violation]:  # fmt: skip
+    """What the checker would find in `text` as the text of this item, kind, language and input hash, `about` what else."""
     item_id, kind, locale, _ = key
-    item, found = store.catalogue.item(item_id), store.contents.content(*key)
+    item = store.catalogue.item(item_id)
     if item is None:
         return []
-    about = found[0].about if found is not None else {}
-    return violations(text, kind, locale, _facts(kind, item, locale, FromStore(store), about))
+    return violations(text, kind, locale, _facts(kind, item, locale, FromStore(store), about), words)
 
 
 def decide(store: Store, item_id: str, kind: str, locale: str, given: Given) -> Content:
@@ -134,8 +148,17 @@ def as_dicts(found: Iterable[Violation]) -> list[dict[str, Any]]:
     return [{**asdict(one), "span": list(one.span)} for one in found]
 
 
-def _status(text: Content, outdated: bool, item: Item | None, around: Around) -> str:
-    return STALE if text.status in SHOWN and not stands(text, outdated, item, around) else text.status
+def _of_draft(one: Draft) -> Listed:
+    """A draft as the list of texts shows it; its version is that of what is published, 0 where nothing is."""
+    text = Content(
+        one.key.item, one.key.kind, one.key.locale, one.text, DRAFT, "person", "", "", one.saved_at, "", 0, [],
+        input_hash=one.key.input_hash, version=one.version, about=one.about,
+    )  # fmt: skip
+    return Listed(text, one.title, False, one.saved_at)
+
+
+def _status(text: Content, outdated: bool, item: Item | None, around: Around, words: tuple[str, ...]) -> str:
+    return STALE if text.status in SHOWN and not stands(text, outdated, item, around, words) else text.status
 
 
 def _facts(kind: str, item: Item, locale: str, around: Around, about: dict[str, Any]) -> Facts | None:
@@ -151,7 +174,8 @@ def _checked(
 ) -> Decision:  # fmt: skip
     """The decision with the facts it is taken on, and what it overrules. Raises TextRefused."""
     decision = given.decision
-    found = violations(text, kind, locale, facts) if text else []
+    found = violations(text, kind, locale, facts, given.words) if text else []
+    decision = replace(decision, banned_hash=list_hash(given.words))
     never = list(outside(straight(text)))
     if never:
         raise TextRefused(f"{_told(never)}: nobody can publish that, whatever the reason", as_dicts(never))

@@ -14,10 +14,10 @@ from models.content import naming
 from models.content.kind import ItemFacts
 from models.content.language import Language, base
 from models.content.titles import WORD, orders, plain, spoken, straight
-from models.content.words import LINK, MARKUP
+from models.content.words import LINK, MARKUP, PROPERTIES
 
-JOINED = re.compile(r"[\s/&:-]*")
-SENTENCE_END = re.compile(r"[!?;\n]+|\.+(?!\d)")
+JOINED = re.compile(r"[\s/&:'-]*")
+SENTENCE_END = re.compile(r"[!?;\n]+|\.+(?![\d)])")
 SENTENCE = "sentence"  # the fact of a token that is a whole sentence of the description
 MIN_QUOTE_WORDS = 3  # of a description, fewer words in a row could mean anything
 MAX_DESCRIPTION_CHARS = 4000  # what lies beyond supports nothing
@@ -102,10 +102,12 @@ def tagged(text: str, about: About) -> list[Token]:
                 length, found = run, _Fact("fact", SENTENCE if whole else "description", frozenset((holder,)))
             found = found or _compound(token.word, stems) or _count(token, about)
             length = max(length, 1)
-            last = tokens[index + length - 1]
-            raw = text[token.start : last.end]
+            end = tokens[index + length - 1].end
+            raw = text[token.start : end]
+            if found and found.fact == SENTENCE and text[end : end + 1] == ")" and raw.count("(") == raw.count(")") + 1:
+                end, raw = end + 1, f"{raw})"
             support = (found.tag, found.fact, found.holders) if found else ("", "", frozenset[int]())
-            token = Token(raw.lower(), raw, token.start, last.end, *support)
+            token = Token(raw.lower(), raw, token.start, end, *support)
         done.append(token)
         index += length
     return done
@@ -249,6 +251,11 @@ def _begins(words: Phrase, start: int, lead: str) -> bool:
     return lead not in BEFORE_NO_QUOTE and (first or lead != "be")
 
 
+def _property(words: Phrase, index: int) -> bool:
+    """Whether a word of praise or price is none where it stands ("acid-free")."""
+    return words[max(0, index - 1) : index + 1] in PROPERTIES or words[index : index + 2] in PROPERTIES
+
+
 def quotable(description: str) -> bool:
     """Whether a description may be quoted at all: not one with orders, links or markup, in which anything could hide."""
     return not (orders(description) or LINK.search(description) or MARKUP.search(description))
@@ -305,7 +312,7 @@ class _Quotable:
     def _length(self, tokens: list[Token], words: Phrase, start: int) -> int:
         whole = 0
         for token, said in zip(tokens, words[start:], strict=False):
-            if token.tag or token.word != said or said in self._forbidden:
+            if token.tag or token.word != said or (said in self._forbidden and not _property(words, start + whole)):
                 break
             whole += 1
         if start == 0 and whole == len(words):

@@ -96,9 +96,28 @@ QUOTED_VERBS = _set(
     "gives helps contains contain fits fit holds adheres adhere attaches attach remains remain stays stay protects protect "
     "prevents prevent resists reduces ensures creates delivers produces eliminates measures includes include features feature "
     "opens closes fastens folds writes dries erases clings sticks saves adds stands sits mounts clamps glides requires works "
-    "adjusts accepts meets removes slides rotates accommodates organizes combines consists "
+    "adjusts accepts meets removes slides rotates accommodates organizes combines consists gives improves supports secures "
+    "lengthens joins let serves produces releases extends resist ensure eliminate measure enables enable combine "
     "ist sind war hat haben kann können wird werden bietet bieten passt passen hält halten lässt besteht enthält sorgt schützt"
 )
+
+# Words of praise and price that in these pairs are properties of a thing: "acid-free paper", "a fine point".
+PROPERTIES = frozenset(
+    tuple(pair.split())
+    for pair in (
+        "acid free", "latex free", "pvc free", "bpa free", "lignin free", "smudge free", "smear free", "bleed free",
+        "bubble free", "lint free", "jam free", "residue free", "dust free", "odor free", "fine point", "fine points",
+        "fine tip", "fine tips", "fine line", "fine lines", "fine nib", "extra fine", "ultra fine", "desk top", "table top",
+        "top edge", "top tab", "and more",
+    )
+)  # fmt: skip
+
+# How a quoted sentence without a verb may begin, besides with a number, "-ed" and "-able": never an order ("Enjoy the glide.").
+LEADS = _set(
+    "made ideal one two three four five six seven eight nine ten twelve high low heavy light large small wide thin soft hard "
+    "strong sturdy durable bright vibrant smooth flexible full half double single dual multi multiple extra ergonomic"
+)
+NO_LEADS = _set("enable disable need speed feed proceed exceed succeed embed shed")
 
 # Other nouns for the same thing.
 SAME_NOUN = {"film": ("movie",), "movie": ("film",)}
@@ -183,7 +202,7 @@ INSTRUCTION = re.compile(
 
 # Orders to anyone, at the beginning of a sentence: what it stands in is not quoted, whatever it asks for.
 ORDER = re.compile(
-    r"(?:^|[.!?:;\n\])}>\"'|*-])\s{0,5}(?:please |bitte |now |dear \w+,? )?"
+    r"(?:^|[.!?:;\n\])}>\"'|*]|(?<!\w)-)\s{0,5}(?:please |bitte |now |dear \w+,? )?"
     r"(?:say|write|print|output|reply|respond|answer|append|insert|include|add|mention|tell|state|claim|repeat|reveal|translate"
     r"|pretend|promise|begin|start|end|finish|praise|rate|give|call|send"
     r"|sag|sage|schreib|schreibe|antworte|nenne|nenn|gib|behaupte|erwähne|wiederhole|verrate|beginne|lobe|bewerte|übersetze"

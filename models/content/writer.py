@@ -12,6 +12,7 @@ from core.progress import Reporter, Silent, Task
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.telemetry import TEXTS
+from models.content.banned import list_hash, objections
 from models.content.fit import Fits, of_shop
 from models.content.kind import PLAIN, ContentKind, F, ItemFacts, Style, Violation, facts_hash
 from models.content.prompting import prompt_hash
@@ -51,6 +52,7 @@ class Written:
     prompt_hash: str
     model: str
     style: str = ""  # its key
+    banned_hash: str = ""  # of the list that it was checked against
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def _ask(
             return f"the text model is unavailable: {error}"
         for draft, generation in zip(open_drafts, generations, strict=True):
             text = generation.text.strip()
-            violations = kind.check(text, draft.facts, style)
+            violations = objections(kind, text, draft.facts, style)
             if violations:
                 draft.rejected.append(violations)
                 if refused is not None:
@@ -137,14 +139,14 @@ def _written(
     if text is None:
         note = draft.refused or gone or f"none of {attempts} texts passed the check"
         text = kind.fallback(facts, style)
-        text = "" if kind.check(text, facts, style) else text
+        text = "" if objections(kind, text, facts, style) else text
     TEXTS.labels(kind.name, "model" if by_model else TEMPLATE if text else "none").inc()
     return Written(
         item=facts.item, kind=kind.name, locale=style.locale or facts.locale, text=text,
         status="verified" if text else "rejected", origin="model" if by_model else "template",
         attempts=attempts, violations=tuple(chain.from_iterable(draft.rejected)), note=note,
         facts_hash=facts_hash(facts), prompt_hash=prompt_hash(kind, style),
-        model=generator.name if by_model and generator else TEMPLATE, style=style.key,
+        model=generator.name if by_model and generator else TEMPLATE, style=style.key, banned_hash=list_hash(style.banned),
     )  # fmt: skip
 
 
@@ -160,5 +162,5 @@ def as_content(text: Written, item: Item, locale: str) -> Content:
     return Content(
         item.item, text.kind, locale, text.text, text.status, text.origin, text.model, text.facts_hash, item.changed_at,
         text.prompt_hash, text.attempts, [*rejected, {"note": text.note}] if text.note else rejected,
-        text.style,
+        text.style, banned_hash=text.banned_hash,
     )  # fmt: skip

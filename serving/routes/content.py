@@ -11,6 +11,7 @@ from core.errors import DatabaseUnavailable, InvalidRequest
 from core.store.catalogue import Item
 from core.store.contents import Content
 from models.content.about import BY_PEOPLE, OF, OF_ITEM, SHOWN, facts_about, shown_or_template, stands
+from models.content.banned import banned
 from models.content.kind import ContentKind, house_style
 from models.content.prompting import prompt_hash
 from serving.problems import documented
@@ -80,12 +81,14 @@ def text_of(service: Service, item: Item, kind_name: str, locale: str, status: A
     found, stale = around.stored(item.item, kind_name, locale), False
     if found is not None:
         text, outdated = found
-        stands_now = stands(text, outdated, item, around)
+        stands_now = stands(text, outdated, item, around, style.banned)
         if stands_now and text.status in (SHOWN if status == "verified" else BY_PEOPLE):
             older = text.origin == "model" and text.prompt_hash != prompt_hash(kind, style)
             return ContentAnswer(item.item, kind_name, locale, text.text, text.status, text.origin, text.model, older)
         stale = text.status in SHOWN and not stands_now
     template = kind.fallback(facts, style)
+    if banned(template, facts, style.banned):  # nothing is said rather than that
+        return ContentAnswer(item.item, kind_name, locale, "", "rejected", "template", "template", stale)
     return ContentAnswer(item.item, kind_name, locale, template, "verified", "template", "template", stale)
 
 

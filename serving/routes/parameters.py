@@ -26,10 +26,14 @@ UserId = Annotated[str, PathParameter(min_length=1, max_length=256, pattern=NO_N
 ItemId = Annotated[str, PathParameter(min_length=1, max_length=256, pattern=NO_NUL, description="The item's id.")]
 Name = Annotated[str, PathParameter(min_length=1, max_length=64, pattern=NO_NUL, description="Its name.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="How many at most.")]
-Category = Annotated[
-    str | None,
-    QueryParameter(max_length=256, pattern=NO_NUL, required=False, description="Only items of this category."),
-]
+
+
+def narrowing(max_length: int, description: str) -> QueryParameter:
+    """A parameter that leaves out all but what is so; nothing is left out without it."""
+    return QueryParameter(max_length=max_length, pattern=NO_NUL, required=False, description=description)
+
+
+Category = Annotated[str | None, narrowing(256, "Only items of this category.")]
 Filter = Annotated[
     str | None,
     QueryParameter(

@@ -12,6 +12,7 @@ from msgspec import Meta
 from core.settings import Locale
 from core.store.content_requests import Wanted
 from models.content.about import NEEDED
+from models.content.banned import list_hash
 from models.content.kind import house_style
 from models.content.prompting import prompt_hash
 from serving.problems import documented
@@ -58,7 +59,8 @@ async def regenerate(service: Serving, data: JSONBody[RegenerateRequest]) -> Reg
 
 def _request(service: Service, data: RegenerateRequest) -> Regeneration:
     requests, kind = service.store.content_requests, data.kind
-    prompt = prompt_hash(content_kind(kind), house_style(service.settings))
+    style = house_style(service.settings)
+    prompt = prompt_hash(content_kind(kind), style)
     locale = data.locale or service.settings.content_locale
     unknown = 0
     if data.items is not None:
@@ -67,7 +69,8 @@ def _request(service: Service, data: RegenerateRequest) -> Regeneration:
         unknown = len(items) - len(found)
     else:
         texts = [] if data.stale else [(kind, locale)]
-        found = requests.wanting(Wanted(texts, {kind: prompt}, locale=locale, needs=NEEDED), data.limit)
+        wanted = Wanted(texts, {kind: prompt}, locale=locale, needs=NEEDED, banned_hash=list_hash(style.banned))
+        found = requests.wanting(wanted, data.limit)
     requested = requests.request(found)
     states = requests.counts().states
     return Regeneration(

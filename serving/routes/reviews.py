@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,17 +13,20 @@ from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 
 from core.errors import InvalidRequest, NotFound
+from core.requests import TextKey, input_hash_of
 from core.store.catalogue import Item
 from core.store.contents import Content
 from core.store.reviews import Decision, Listed, Place
-from models.content.about import OF_ITEM, FromStore, because_of, facts_about, input_hash_of, kind_of
+from models.content.about import OF_ITEM, FromStore, because_of, facts_about, kind_of
 from models.content.kind import house_style
-from models.content.review import Given, as_dicts, decide, listed, standing
+from models.content.review import Given, as_dicts, decide, listed, standing, violations_now
 from serving.problems import documented
 from serving.review_shapes import (
     ApproveRequest,
     ChangeList,
     Decided,
+    DraftRequest,
+    DraftState,
     EditRequest,
     ListedText,
     Listing,
@@ -33,25 +37,21 @@ from serving.review_shapes import (
     ViolationAnswer,
 )  # fmt: skip
 from serving.routes.content import TAGS, WantedLocale
-from serving.routes.parameters import CONTENT_WRITE, NO_NUL, ItemId, Kind, Limit, Serving, Who
+from serving.routes.parameters import CONTENT_WRITE, ItemId, Kind, Limit, Serving, Who, narrowing
 from serving.service import Service, run
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
-OfKind = Annotated[
-    str | None, QueryParameter(max_length=64, pattern=NO_NUL, required=False, description="Only texts of this kind.")
-]
-OfLocale = Annotated[
-    str | None, QueryParameter(max_length=35, pattern=NO_NUL, required=False, description="Only in this language.")
-]
+OfKind = Annotated[str | None, narrowing(64, "Only texts of this kind.")]
+OfLocale = Annotated[str | None, narrowing(35, "Only in this language.")]
 OfStatus = Annotated[
     Listing | None,
-    QueryParameter(required=False, description="`stale`: was good until its item changed. A good one may yet be so."),
+    QueryParameter(
+        required=False,
+        description="`stale`: was good until its item changed. A good one may yet be so. `draft`: what people are working on.",
+    ),
 ]
-Words = Annotated[
-    str | None,
-    QueryParameter(max_length=256, pattern=NO_NUL, required=False, description="An item's id, or part of its title."),
-]
+Words = Annotated[str | None, narrowing(256, "An item's id, or part of its title.")]
 After = Annotated[
     str | None, QueryParameter(max_length=2_000, required=False, description="`next` of the list that this continues.")
 ]
@@ -129,6 +129,19 @@ async def edit(service: Serving, who: Who, item_id: ItemId, data: JSONBody[EditR
 
 
 @post(
+    "/items/{item_id:str}/content/draft", status_code=200, opt=CONTENT_WRITE, responses=documented(404), tags=TAGS,
+    summary="Keep a text that you are working on",
+)  # fmt: skip
+async def draft(service: Serving, who: Who, item_id: ItemId, data: JSONBody[DraftRequest]) -> ReviewAnswer:
+    """One for each text and person, in place of the one before; an empty text discards it. Nobody is shown it, and publishing
+    your text ends it. Answers what speaks against it."""
+    about = because_of(data.carrier.item, data.carrier.kind) if data.carrier is not None else {}
+    locale = data.locale or service.settings.content_locale
+    key = TextKey(item_id, data.kind, locale, input_hash_of(about) or data.input_hash)
+    return await run(service.threads.database, keep_draft, service, key, who, data.text.strip(), about)
+
+
+@post(
     "/items/{item_id:str}/content/reject", status_code=200, opt=CONTENT_WRITE, responses=documented(404, 409), tags=TAGS,
     summary="Reject a text",
 )  # fmt: skip
@@ -140,24 +153,35 @@ async def reject(service: Serving, who: Who, item_id: ItemId, data: JSONBody[Rej
 
 def texts_of(service: Service, **wanted: Any) -> TextList:
     """A page of the list of texts, as `models.content.review.listed` takes what is wanted."""
-    found, behind = listed(service.store, **wanted)
+    found, behind = listed(service.store, **wanted, words=service.settings.banned_words)
     return TextList([_listed(one, status) for one, status in found], _cursor(behind) if behind else None)
 
 
-def review_of(service: Service, item_id: str, kind: str, locale: str, input_hash: str) -> ReviewAnswer:
-    """A stored text with its standing; where none is stored, of a kind that its item alone is enough for, version 0 of it.
-    Raises NotFound."""
-    found, item = (
-        service.store.contents.content(item_id, kind, locale, input_hash),
-        service.store.catalogue.item(item_id),
-    )
+def keep_draft(service: Service, key: TextKey, who: str, text: str, about: dict[str, str]) -> ReviewAnswer:
+    """Keep a person's draft, and say how the text stands. Raises NotFound for what there can be no text of."""
+    kind_of(key.kind)
+    known = review_of(service, *key, about=about)  # before: what nobody could publish is not kept
+    service.store.drafts.save(key, who, text, known.about)
+    return review_of(service, *key, about=about)
+
+
+def review_of(
+    service: Service, item_id: str, kind: str, locale: str, input_hash: str, *, about: dict[str, str] | None = None
+) -> ReviewAnswer:  # fmt: skip
+    """A stored text with its standing; where none is stored, version 0 of it: of a kind that its item alone is enough for, or
+    that is `about` more, or of which there is a draft. Raises NotFound."""
+    key = TextKey(item_id, kind, locale, input_hash)
+    found, item = service.store.contents.content(*key), service.store.catalogue.item(item_id)
+    drafts, words = service.store.drafts.of(key), service.settings.banned_words
     there = item is not None and not item.removed
-    if found is None and (not there or kind not in OF_ITEM or input_hash):
+    about = about or next((one.about for one in drafts), {})
+    if found is None and (not there or (input_hash_of(about) != input_hash) or (kind not in OF_ITEM and not about)):
         raise _none_of(item_id, kind, locale)
-    text, outdated = found or (_nothing(item_id, kind, locale), False)
+    text, outdated = found or (replace(_nothing(item_id, kind, locale), input_hash=input_hash, about=about), False)
     around = FromStore(service.store)
-    now = standing(text, outdated, item, around)
+    now = standing(text, outdated, item, around, words)
     if found is None and not now.checked:
+        facts_about(kind, item, locale, around, text.about) if item is not None else None  # says what is not there
         raise _none_of(item_id, kind, locale)
     template = None
     if item is not None and there and now.checked:
@@ -166,6 +190,13 @@ def review_of(service: Service, item_id: str, kind: str, locale: str, input_hash
     return ReviewAnswer(
         **_state(text, now.status), about=text.about, violations=_violations(as_dicts(now.violations)), checked=now.checked,
         facts=_facts(item), template=template, refused=text.rejected,
+        drafts=[
+            DraftState(
+                who=one.who, text=one.text, saved_at=one.saved_at,
+                violations=_violations(as_dicts(violations_now(service.store, one.text, key, text.about, words))),
+            )
+            for one in drafts
+        ],
     )  # fmt: skip
 
 
@@ -176,6 +207,7 @@ def _nothing(item: str, kind: str, locale: str) -> Content:
 
 async def _decide(service: Service, item_id: str, asked: ApproveRequest | RejectRequest, given: Given) -> Decided:
     locale = asked.locale or service.settings.content_locale
+    given = replace(given, words=service.settings.banned_words)
     text: Content = await run(service.threads.database, decide, service.store, item_id, asked.kind, locale, given)
     return Decided(**_state(text, text.status))
 
@@ -222,4 +254,4 @@ def place_of(cursor: str) -> Place:
     return place
 
 
-ROUTES = [list_texts, get_review, get_history, approve, edit, reject]
+ROUTES = [list_texts, get_review, get_history, approve, edit, draft, reject]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,10 +17,11 @@ from litestar.params import JSONBody
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from core.errors import DatabaseUnavailable, HeadwaterError, InvalidRequest
+from core.requests import input_hash_of
 from core.store.catalogue import Item
 from core.store.contents import ContentStore
 from models.content import ITEM_KINDS
-from models.content.about import BECAUSE, OF, because_of, facts_about, input_hash_of
+from models.content.about import BECAUSE, OF, because_of, facts_about
 from models.content.kind import ContentKind, Facts, Style, house_style
 from models.content.writer import Written, as_content, facts_of
 from serving.asked import facts_asked, kind_asked, style_asked
@@ -35,6 +36,7 @@ from serving.text_shapes import ContentRequest, WrittenAnswer
 log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
+LEFT = 499  # a caller who left, in logs and metrics
 WHO = "headwater serve"  # in the record of a text's changes
 
 
@@ -66,7 +68,7 @@ async def write_content(
     answer = partial(_answer, service, kind, facts, style, _deadline_s(service, data), place)
     if data.stream or EVENT_STREAM in request.headers.get("accept", ""):
         return cast("Response[WrittenAnswer]", ServerSentEvent(_events(answer), status_code=200))
-    return Response(await answer())
+    return await _while_waited_for(request, answer())
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,26 @@ async def _answer(
         written.item, kind.name, written.locale, written.text, written.status, written.origin, written.model, False,
         written.note, written.attempts, stored, math.ceil(rest_s),
     )  # fmt: skip
+
+
+async def _while_waited_for(
+    request: Request[Any, Any, Any], answering: Coroutine[Any, Any, WrittenAnswer]
+) -> Response[WrittenAnswer]:
+    """The answer; a caller who leaves before ends the work, as one who leaves a stream does."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.create_task(answering), asyncio.create_task(left())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return Response(working.result())
+        return cast("Response[WrittenAnswer]", Response(None, status_code=LEFT))  # nobody reads it
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 def _store(contents: ContentStore, written: Written, place: _Place) -> bool:

@@ -250,3 +250,43 @@ def test_a_long_list_of_texts_has_pages(films: World, browser: webdriver.Chrome,
     assert len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 5
     follow(browser, browser.find_element(By.LINK_TEXT, "Newest"))
     assert len(browser.find_elements(By.CSS_SELECTOR, "tbody tr")) == 30
+
+
+def test_a_draft_is_kept_and_taken_up_again_and_nobody_is_shown_it(browser: webdriver.Chrome, site: str) -> None:
+    visit(browser, f"{site}{PAGE}")
+    write(browser, WRONG)
+    button(browser, "Keep as a draft")
+    assert "nobody is shown it" in body(browser)
+    assert "is a number in no fact" in browser.find_element(By.ID, "drafts").text
+    assert shown(site, "verified") == (GOOD, "verified")
+    visit(browser, f"{site}/console/texts?status=draft")
+    follow(browser, browser.find_element(By.LINK_TEXT, WRONG))
+    assert browser.find_element(By.NAME, "text").get_attribute("value") == WRONG
+    write(browser, OWN)
+    button(browser, "Publish my text")
+    assert shown(site, "approved") == (OWN, "edited")
+    assert browser.find_elements(By.ID, "drafts") == []
+
+
+def test_a_reason_about_two_items_is_begun_on_the_page_of_one(
+    films: World, browser: webdriver.Chrome, site: str
+) -> None:
+    films.change(item(3, title="Heat"))
+    visit(browser, f"{site}/console/items/i1", "phone")
+    carrier = browser.find_element(By.NAME, "carrier")
+    carrier.send_keys("unheard-of")
+    follow(browser, carrier, Keys.ENTER)
+    assert "'unheard-of'" in body(browser)
+    visit(browser, f"{site}/console/items/i1")
+    browser.find_element(By.NAME, "carrier").send_keys("i3")
+    button(browser, "Write a reason")
+    assert "none is stored" in body(browser)
+    assert "Because you looked at Heat" in body(browser), "what the template says"
+    write(browser, "You bought Heat")
+    button(browser, "Keep as a draft")
+    assert "bought" in browser.find_element(By.ID, "drafts").text
+    write(browser, "You looked at Heat")
+    button(browser, "Publish my text")
+    assert "Your text is published." in body(browser)
+    (text,) = films.store.contents.written_since("because", 0)
+    assert (text.item, text.text, text.about) == ("i1", "You looked at Heat", {"item": "i3", "event": "view"})

@@ -309,3 +309,43 @@ def test_facts_that_did_not_change_with_their_item_make_a_text_fresh_again(store
     store.content_requests.settle(Settlement(true=[(key("a"), WHEN + timedelta(minutes=5))]))
     assert store.content_requests.wanting(EVERY, 10) == []
     assert changes(store, "a") == 1
+
+
+# Reasons, which are about pairs
+
+
+def pairs(store: Store) -> list[tuple[str, str]]:
+    query = "SELECT item_id, about ->> 'item' FROM content_requests WHERE kind = 'because' ORDER BY priority DESC"
+    return [tuple(row) for row in ask(store, query)]
+
+
+def test_the_reasons_shown_most_are_requested_once_and_no_more_than_there_may_be(store: Store) -> None:
+    Writer(store).write(
+        [film(n, f"i{n}", f"Film {n}", minutes=0) for n in range(1, 5)] + [event(9, ItemRemoved(item="i4"))]
+    )
+    shown = {("i1", "i2", "view", "en"): 8, ("i2", "i1", "view", "en"): 9, ("i3", "i1", "cart", "de"): 7}
+    gone = {("i4", "i1", "view", "en"): 99, ("i1", "i4", "view", "en"): 99, ("i1", "unheard-of", "view", "en"): 99}
+    assert store.content_requests.wish({**shown, **gone}, most=2) == 2
+    assert pairs(store) == [("i2", "i1"), ("i1", "i2")]
+    assert store.content_requests.wish(shown, most=2) == 0, "there is no room for the third"
+    sent: list[TextRequest] = []
+    store.content_requests.publish(100, "t", sent.extend)
+    assert [decode_request(encode_request(one).value) for one in sent] == sent
+    assert [one.about for one in sent] == [{"item": "i1", "event": "view"}, {"item": "i2", "event": "view"}]
+    store.content_requests.settle(Settlement(done=[sent[0].key], tries=[Tried(sent[0].key, "f", "p", "m")]))
+    assert pairs(store) == [("i1", "i2")], "of one item others may be wanted"
+    assert store.content_requests.wish(shown, most=99) == 1, "what a model was asked just now is not asked again"
+    assert ("i3", "i1") in pairs(store)
+
+
+def test_requests_about_the_same_item_and_other_pairs_are_settled_apart(store: Store) -> None:
+    Writer(store).write([film(n, f"i{n}", f"Film {n}", minutes=0) for n in range(1, 4)])
+    store.content_requests.wish({("i1", other, "view", "en"): 5 for other in ("i2", "i3")}, most=9)
+    sent: list[TextRequest] = []
+    store.content_requests.publish(100, "t", sent.extend)
+    first, second = sent
+    assert first.key[:3] == second.key[:3]
+    assert first.key != second.key
+    store.content_requests.settle(Settlement(later=[first.key], refused=[Refusal(second.key, "nothing_to_say", "")]))
+    states = dict(ask(store, "SELECT input_hash, state FROM content_requests"))
+    assert states == {first.key.input_hash: "waiting", second.key.input_hash: "dead"}

@@ -191,6 +191,33 @@ def test_a_worker_that_joins_takes_its_share_and_no_text_is_written_twice(writer
     assert changed.get(2, 0) <= 20, "only what changed has been written anew"
 
 
+def test_the_reasons_that_are_shown_most_are_written_once_each_whatever_is_said_again(writers: Writers) -> None:
+    class Reasoner(Scribe):
+        def _sentence(self, note: str) -> str:
+            return f"You looked at {note.split(' | ')[2]}"
+
+    writers.films(4)
+    shown = {(f"i{n}", "i0", "view", "en"): 9 for n in (1, 2, 3)} | {("i1", "i2", "view", "en"): 5}
+    assert writers.store.content_requests.wish(shown, most=99) == 4
+    chosen = msgspec.structs.replace(writers.settings, content_kinds="because")
+    with writers.working(scribe := Reasoner(), chosen):
+        writers.eventually(lambda: writers.number("SELECT count(*) FROM contents") == 4 and not writers.open())
+        (first, *_) = writers.store.contents.written_since("because", 0)
+        request = TextRequest(
+            item=first.item, kind="because", locale="en", why="asked", facts_at=WHEN, about=first.about
+        )
+        reached = writers.number("SELECT sum(next_offset) FROM consumer_offsets WHERE topic LIKE '%content%'")
+        writers.publish(*[encode_request(request)] * 3, asked("i1", "because"))
+        query = "SELECT sum(next_offset) FROM consumer_offsets WHERE topic LIKE '%content%'"
+        writers.eventually(lambda: writers.number(query) == reached + 4)
+    assert scribe.asked == 4
+    texts = writers.store.contents.written_since("because", 0)
+    assert {(one.item, one.about["item"], one.text, one.version) for one in texts} == {
+        (item, carrier, f"You looked at Film {carrier[1:]}", 1) for item, carrier, _, _ in shown
+    }
+    assert [one.reason for one in writers.store.dead_letters.list()] == ["unknown_kind"], "a reason is about two items"
+
+
 def test_a_kind_that_is_not_about_an_item_is_refused_at_the_start(writers: Writers) -> None:
     context = job_context(msgspec.structs.replace(writers.settings, content_kinds="answer"), writers.store)
     with pytest.raises(ConfigurationError, match="HEADWATER_CONTENT_KINDS"):

@@ -392,3 +392,74 @@ def test_a_translation_follows_the_text_that_it_translates(context: JobContext) 
     assert generate("translation_description", 10, None, context, locale="de") == {"template verified": 1}
     assert stand()
     assert context.store.content_requests.wanting(german, 10) == []
+
+
+class Reasoner(Scribe):
+    """Says "You looked at Heat" of whatever somebody looked at."""
+
+    def _sentence(self, note: str) -> str:
+        return f"You looked at {note.split(' | ')[2]}" if "| view |" in note else super()._sentence(note)
+
+
+def test_a_reason_is_written_by_a_model_or_not_at_all_and_the_same_is_never_asked_twice(context: JobContext) -> None:
+    events, requests = Writer(context.store), context.store.content_requests
+    events.write([film(1, "a", "Clueless"), film(2, "b", "Heat"), film(3, "c", "Fargo")])
+    context = job_context(msgspec.structs.replace(context.settings, content_kinds="because"), context.store)
+    assert context.settings.wanted_texts == []
+
+    def write(scribe: Scribe | None) -> Settlement:
+        writer, sent = TextWriter(context, None if scribe is None else model(scribe), None), list[TextRequest]()
+        requests.publish(99, "t", sent.extend)
+        requests.settle(came := writer.write(sent))
+        return came
+
+    requests.wish({("a", "b", "view", "en"): 9, ("c", "b", "view", "en"): 9}, most=99)
+    assert write(None).texts == [], "the template's line is made when it is asked for"
+    assert requests.counts().states["waiting"] == 0
+    with context.store.database.begin() as connection:
+        connection.exec_driver_sql("UPDATE content_tries SET tried_at = now() - interval '2 days'")
+    requests.wish({("a", "b", "view", "en"): 9}, most=99)
+    (text,) = write(scribe := Reasoner()).texts
+    assert (text.text, text.origin, text.about) == ("You looked at Heat", "model", {"item": "b", "event": "view"})
+    wanted = TextWriter(context, model(scribe), None).wanted([])
+    assert requests.wanting(wanted, 9) == []
+    events.write([film(4, "b", "Ronin")])
+    (stale,) = requests.wanting(wanted, 9)
+    assert (stale.item, stale.why, stale.key) == ("a", "changed", text.key), "the item that it names has changed"
+    requests.request([stale])
+    assert [one.text for one in write(scribe).texts] == ["You looked at Ronin"]
+    asked = scribe.asked
+    lying = Parrot("You won Heat")
+    with context.store.database.begin() as connection:
+        connection.exec_driver_sql("UPDATE content_tries SET tried_at = now() - interval '2 days'")
+    for _ in range(2):
+        requests.wish({("c", "b", "view", "en"): 9}, most=99)
+        assert write(lying).texts == []
+        with context.store.database.begin() as connection:
+            connection.exec_driver_sql("UPDATE content_tries SET tried_at = now() - interval '2 days'")
+    assert (lying.asked, scribe.asked) == (3, asked), "three tries, once"
+
+
+def test_a_new_list_of_banned_words_costs_only_the_texts_that_say_one(context: JobContext) -> None:
+    Writer(context.store).write([film(1, "a", "Clueless"), film(2, "b", "Comedy Hour", 1996)])
+    generate("description", 10, model(scribe := Scribe()), context)
+    assert scribe.asked == 2
+    housed = job_context(msgspec.structs.replace(context.settings, content_banned="1995, best buy"), context.store)
+    around, words = FromStore(context.store), housed.settings.banned_words
+    (item,) = context.store.catalogue.items(["a"])
+    stored = context.store.contents.content("a", "description", "en")
+    assert stored is not None
+    assert stands(*stored, item, around)
+    assert not stands(*stored, item, around, words), "at once"
+    writer = TextWriter(housed, model(scribe), None)
+    found = context.store.content_requests.wanting(writer.wanted(housed.settings.wanted_texts), 10)
+    assert {(one.item, one.why) for one in found} == {("a", "prompt"), ("b", "prompt")}
+    came = writer.write(found)
+    context.store.content_requests.settle(came)
+    assert scribe.asked == 2 + 3, "the one that breaks it, three times: the model says it again"
+    assert [one.text for one in came.listed] == ["Comedy Hour is a comedy film from 1996."], "as it was"
+    (anew,) = came.texts
+    assert "1995" not in anew.text
+    assert any(one.get("rule") == "banned" and one["claim"] == "1995" for one in anew.rejected)
+    assert changes(context, "b") == 1
+    assert context.store.content_requests.wanting(writer.wanted(housed.settings.wanted_texts), 10) == []

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from core.events import Interaction
+from serving.explain_texts import FEWEST_LISTS, Shown
 from tests.serving.test_bad_input import problem
 from tests.serving.test_content_and_jobs import Says
 from tests.serving.world import World, eventually, item
@@ -52,7 +54,8 @@ def test_what_a_person_wrote_for_a_pair_of_items_is_said_to_whoever_it_is_true_o
     after = reasons(client)
     assert after[about]["because"] == before[about]["because"]
     others = (before.keys() & after.keys()) - {about}  # items of one score may change places as they age together
-    assert len(others) > 5 and {one: after[one] for one in others} == {one: before[one] for one in others}
+    assert len(others) > 5
+    assert {one: after[one] for one in others} == {one: before[one] for one in others}
     assert reasons(client, locale="de")[about]["text"].startswith("Weil Sie "), "a text is in one language"
     walk = [Interaction(user="new", item="i12", kind="view"), Interaction(user="buyer", item="i12", kind="purchase")]
     world.writer.write([event(70_000 + n, one) for n, one in enumerate(walk)])
@@ -95,3 +98,62 @@ def test_what_a_model_writes_of_a_pair_is_kept_for_everyone_and_what_is_about_on
     assert (answer["text"], answer["origin"], answer["stored"]) == (OWN, "model", True)
     eventually(lambda: reasons(client)[about]["text"] == OWN)
     assert not write("i11")["stored"], "what it says is not true of that pair, and a template is not kept"
+
+
+def test_the_reasons_that_lists_show_most_are_asked_of_the_workers_and_name_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fill()
+    world.train("transitions")
+    monkeypatch.setattr("serving.service.WISH_EVERY_S", 0.1)
+    settings = msgspec.structs.replace(world.settings, content_kinds="because")
+
+    def wanted() -> dict[tuple[str, str, str], str]:
+        query = "SELECT item_id, about ->> 'item', about ->> 'event', state, about::text FROM content_requests"
+        with world.store.database.begin() as connection:
+            return {(row[0], row[1], row[2]): str(row[4]) for row in connection.exec_driver_sql(query)}
+
+    with world.served(settings=settings) as client:
+        for limit in range(6, 10):
+            about = carried_by(reasons(client, limit=limit), "i12")
+        assert wanted() == {}, "four lists are too few"
+        for limit in range(10, 16):
+            reasons(client, limit=limit)
+        eventually(lambda: (about, "i12", "view") in wanted())
+        assert all('"u1"' not in told for told in wanted().values())
+        edit(client, about, OWN).raise_for_status()
+        eventually(lambda: reasons(client)[about]["text"] == OWN)
+        with world.store.database.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM content_requests")
+        for limit in range(16, 30):
+            reasons(client, limit=limit)
+        eventually(lambda: bool(wanted()))
+        assert (about, "i12", "view") not in wanted(), "somebody has written it"
+
+
+def test_of_too_many_reasons_the_rarest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.explain_texts.COUNTED_PAIRS", 4)
+    shown, pairs = Shown(), [(f"i{n}", "i0", "view", "en") for n in range(5)]
+    for _ in range(FEWEST_LISTS):
+        shown.count(pairs[:2])
+    shown.count(pairs)
+    shown.count(pairs[4:])
+    assert shown.take() == {pairs[0]: FEWEST_LISTS + 1, pairs[1]: FEWEST_LISTS + 1}
+    assert shown.take() == {}, "counted anew"
+
+
+def test_a_stored_reason_that_says_a_word_the_house_bans_is_not_said(world: World) -> None:
+    world.fill()
+    world.train("transitions")
+    with world.served() as client:
+        about = carried_by(reasons(client), "i12")
+        edit(client, about, OWN).raise_for_status()
+        eventually(lambda: reasons(client)[about]["text"] == OWN)
+    settings = msgspec.structs.replace(world.settings, content_banned="Looked  At, item")
+    with world.served(settings=settings) as client:
+        refused = problem(edit(client, about, OWN, version=1), 400)
+        assert "on the house's list" in refused["detail"]
+        assert [one["claim"] for one in refused["errors"]] == ["looked at"], "its name is its name"
+        assert reasons(client)[about]["text"].startswith("Because of Item 12")
+        assert edit(client, about, OWN, version=1, anyway=True, reason="the editor wants it").is_success
+        eventually(lambda: reasons(client)[about]["text"] == OWN)

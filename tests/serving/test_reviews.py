@@ -217,3 +217,58 @@ def test_a_person_writes_the_first_text_where_none_is_stored(client: httpx.Clien
     assert (change["action"], change["status_before"], change["text"]) == ("edit", None, "Arrival (2016)")
     for kind, status in (("answer", 400), ("because", 404), ("theme", 404)):
         problem(decide(client, "edit", 0, kind=kind, text="Films"), status)
+
+
+def drafted(
+    client: httpx.Client, text: str, who: str | None = None, item_id: str = "i1", **more: Any
+) -> httpx.Response:
+    headers = bearer(who) if who else {}
+    return client.post(f"/v1/items/{item_id}/content/draft", json={"text": text, **more}, headers=headers)
+
+
+def test_a_draft_is_checked_and_kept_for_each_person_and_shown_to_nobody_until_it_is_published(films: World) -> None:
+    settings = msgspec.structs.replace(films.settings, require_keys=True)
+    ann, bob = (films.store.keys.create(["content:write", "content:read"], label) for label in ("Ann", "Bob"))
+    with films.served(settings=settings) as client:
+        template = client.get(CONTENT, headers=bearer(ann)).json()["text"]
+        (mine,) = drafted(client, WRONG, ann).raise_for_status().json()["drafts"]
+        assert (mine["who"], mine["text"], mine["violations"] != []) == ("Ann", WRONG, True)
+        drafted(client, OWN, ann).raise_for_status()
+        drafts = drafted(client, "Arrival is a film.", bob).json()["drafts"]
+        assert [(one["who"], one["text"]) for one in drafts] == [("Bob", "Arrival is a film."), ("Ann", OWN)]
+        for status in ("verified", "approved"):
+            asked = client.get(CONTENT, params={"status": status}, headers=bearer(ann)).json()
+            assert (asked["text"], asked["origin"]) == (template, "template")
+        listed = client.get("/v1/content", params={"status": "draft", "limit": 1}, headers=bearer(ann)).json()
+        assert [(one["text"], one["status"], one["version"]) for one in listed["texts"]] == [
+            ("Arrival is a film.", "draft", 0)
+        ]
+        rest = client.get(
+            "/v1/content", params={"status": "draft", "after": listed["next"]}, headers=bearer(ann)
+        ).json()
+        assert [one["text"] for one in rest["texts"]] == [OWN]
+        assert client.get("/v1/content", headers=bearer(ann)).json()["texts"] == [], (
+            "no draft is a text of the catalogue"
+        )
+        done = client.post(f"{CONTENT}/edit", json={"version": 0, "text": OWN}, headers=bearer(ann))
+        assert done.raise_for_status().json()["version"] == 1
+        left = client.get(REVIEW, headers=bearer(ann)).json()["drafts"]
+        assert [one["who"] for one in left] == ["Bob"], "published, it is none any more"
+        assert drafted(client, "", bob).json()["drafts"] == []
+        assert problem(drafted(client, OWN), 401)["code"]
+        assert problem(drafted(client, OWN, ann, "unheard-of"), 404)["code"] == "not_found"
+        assert "choose from" in problem(drafted(client, OWN, ann, kind="limerick"), 400)["detail"]
+
+
+def test_a_draft_of_a_reason_is_about_both_of_its_items(films: World) -> None:
+    with films.served() as client:
+        carrier = {"item": "i2", "kind": "view"}
+        (mine,) = drafted(client, "You won Arrival", kind="because", carrier=carrier).json()["drafts"]
+        assert "won" in [one["claim"] for one in mine["violations"]]
+        told = problem(drafted(client, OWN, kind="because", carrier={"item": "nothing", "kind": "view"}), 404)
+        assert "'nothing'" in told["detail"]
+        assert problem(drafted(client, OWN, kind="because"), 404)["code"] == "not_found"
+        (listed,) = client.get("/v1/content", params={"status": "draft"}).json()["texts"]
+        key = {name: listed[name] for name in ("kind", "locale", "input_hash")}
+        review = client.get(REVIEW, params=key).json()
+        assert (review["version"], review["about"]) == (0, {"item": "i2", "event": "view"})

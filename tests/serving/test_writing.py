@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -267,31 +268,43 @@ def test_what_is_written_here_counts_towards_the_hour_and_a_spent_hour_is_the_te
         assert post(client, item="i1")["origin"] == "model", "another hour, other tokens"
 
 
-def test_whoever_leaves_a_stream_frees_the_thread_that_writes_at_once(shop: World) -> None:
-    class Long(Calls):
-        """Writes until it is told that nobody waits."""
+class Long(Calls):
+    """Writes until it is told that nobody waits."""
 
-        left = threading.Event()
-        ended = "deadline"
+    def __init__(self) -> None:
+        super().__init__(lambda call: GOOD)
+        self.asked, self.left = threading.Event(), threading.Event()
+        self.ended = "deadline"
 
-        def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
-            if not any(asked(prompt) in trial_texts() for prompt in prompts) and not self.left.is_set():
-                assert limits.gone is not None
-                until = time.monotonic() + 30
-                while not limits.gone() and time.monotonic() < until:
-                    time.sleep(0.01)
-                self.left.set()
-                return [Generation("Arr", 1, "deadline") for _ in prompts]
-            return super().generate(prompts, limits, seed)
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        if not any(asked(prompt) in trial_texts() for prompt in prompts) and not self.left.is_set():
+            assert limits.gone is not None
+            self.asked.set()
+            until = time.monotonic() + 30
+            while not limits.gone() and time.monotonic() < until:
+                time.sleep(0.01)
+            self.left.set()
+            return [Generation("Arr", 1, "deadline") for _ in prompts]
+        return super().generate(prompts, limits, seed)
 
-    model = Long(lambda call: GOOD)
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_whoever_leaves_frees_the_thread_that_writes_at_once(shop: World, streamed: bool) -> None:
+    model = Long()
     with shop.served(generator=model) as client:
         post(client, item="i1", deadline_ms=1)  # the trial
-        body = {"item": "i1", "stream": True, "deadline_ms": 30_000}
-        with client.stream("POST", "/v1/content", json=body) as streamed:
-            assert "asked" in next(streamed.iter_text())
-            began = time.monotonic()
-        assert model.left.wait(10)
+        body = {"item": "i1", "stream": streamed, "deadline_ms": 30_000}
+        began = time.monotonic()
+        if streamed:
+            with client.stream("POST", "/v1/content", json=body) as answer:
+                assert "asked" in next(answer.iter_text())
+        else:
+            with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as caller:
+                told = json.dumps(body)
+                head = "POST /v1/content HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                caller.sendall(f"{head}content-length: {len(told)}\r\n\r\n{told}".encode())
+                assert model.asked.wait(20)
+        assert model.left.wait(20)
         model.ended = "stop"
         assert post(client, item="i1")["text"] == GOOD, "the next one's turn"
         assert time.monotonic() - began < 25, "long before the deadline of who left"

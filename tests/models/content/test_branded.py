@@ -6,12 +6,14 @@ import re
 
 import pytest
 
-from models.content.branded import EXAMPLES, sentence
+from models.content.branded import EXAMPLES, said_of
 from models.content.description import DESCRIPTION
+from models.content.headline import HEADLINE
 from models.content.kind import ItemFacts, Style
 from models.content.label import LABEL, PROBES, TextFacts
 from models.content.naming import unbranded
 from models.content.prompting import SHOP, TRIED
+from models.content.quotation import news
 from models.content.review_summary import REVIEW_SUMMARY
 
 SAID = "This kettle features a removable filter."
@@ -64,7 +66,7 @@ def test_the_note_has_name_brand_and_a_sentence_and_so_have_the_examples() -> No
 )
 def test_a_sentence_that_may_not_be_said_reaches_no_prompt(hostile: str) -> None:
     facts = kettle(hostile)
-    assert sentence(facts, Style(), DESCRIPTION.check) == ""
+    assert said_of(facts, Style(), DESCRIPTION.check) == ""
     told = DESCRIPTION.prompt(facts, Style())
     assert hostile not in told.pattern
     assert all(hostile not in message.content for message in told.messages)
@@ -72,13 +74,36 @@ def test_a_sentence_that_may_not_be_said_reaches_no_prompt(hostile: str) -> None
 
 def test_the_first_sentence_that_may_be_said_is_taken_and_a_short_style_takes_none() -> None:
     facts = kettle(f"You will love it forever. {SAID} It was made in a small town by the sea.")
-    assert sentence(facts, Style(), DESCRIPTION.check) == SAID
-    assert sentence(kettle(), Style(length="short"), DESCRIPTION.check) == ""
+    assert said_of(facts, Style(), DESCRIPTION.check) == SAID
+    assert said_of(kettle(), Style(length="short"), DESCRIPTION.check) == ""
 
 
 def test_no_category_and_no_brand_is_nothing_to_ask_a_model_for() -> None:
     assert "no category or brand" in str(DESCRIPTION.writable(ItemFacts.of("k", "Kettle"), Style()))
     assert DESCRIPTION.writable(kettle(), Style()) is None
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_a_headline_of_a_shops_title_is_held_to_lines_that_say_title_and_brand_once(locale: str) -> None:
+    for item in SHOP:
+        lines = [
+            re.sub(r"\\(.)", r"\1", one) for one in HEADLINE.prompt(item, Style(locale)).pattern[1:-1].split("|") if one
+        ]
+        assert lines
+        for text in lines:
+            assert HEADLINE.check(text, item, Style(locale)) == []
+            assert HEADLINE.check(f"{text} Deluxe", item, Style(locale))
+            assert text.count(str(item.attributes["brand"])) == 1 or text.startswith(item.names[0]) or ":" in text
+    assert {HEADLINE.prompt(item, Style()).pattern for item in TRIED} == {""}
+    assert HEADLINE.writable(ItemFacts.of("k", "Kettle"), Style()) is not None
+
+
+def test_a_shops_title_with_categories_carries_its_sentence_as_well() -> None:
+    stapler, *_ = SHOP
+    assert "This stapler joins up to 40 sheets at once" in DESCRIPTION.prompt(stapler, Style()).pattern
+    unbranded_one = ItemFacts.of("s", stapler.title, stapler.categories, {"type": "product"}, stapler.description)
+    pattern = DESCRIPTION.prompt(unbranded_one, Style()).pattern
+    assert "office product\\. This stapler joins up to 40 sheets at once" in pattern
 
 
 def test_patterns_of_labels_and_summaries_allow_their_templates_and_nothing_invented() -> None:
@@ -139,13 +164,61 @@ def test_a_thing_may_be_called_by_its_title_without_brand_and_article_number(
     ],
 )
 def test_what_does_not_stand_alone_or_is_not_about_the_item_is_not_quoted(said: str) -> None:
-    assert sentence(kettle(said), Style(), DESCRIPTION.check) == ""
-    assert sentence(kettle(f"{said} {SAID}"), Style(), DESCRIPTION.check) == SAID
+    assert said_of(kettle(said), Style(), DESCRIPTION.check) == ""
+    assert said_of(kettle(f"{said} {SAID}"), Style(), DESCRIPTION.check) == SAID
 
 
 def test_a_sentence_with_a_word_of_the_title_goes_before_one_without() -> None:
-    assert sentence(kettle(f"It has a lid of glass. {SAID}"), Style(), DESCRIPTION.check) == SAID
-    assert sentence(kettle("It has a lid of glass."), Style(), DESCRIPTION.check) == "It has a lid of glass."
+    assert said_of(kettle(f"It has a lid of glass. {SAID}"), Style(), DESCRIPTION.check) == SAID
+    assert said_of(kettle("It has a lid of glass."), Style(), DESCRIPTION.check) == "It has a lid of glass."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Made of steel, with a lid.",
+        "2-quart body with a lid of glass.",
+        "Refillable, with a clip for the lid.",
+        "Water capacity (approx.): 1,700 ml.",
+        "Keeps water warm for hours.",
+        "The lid opens with one hand.",
+        'It has a 2" spout and a lid (glass).',
+        "The base is made of BPA-free plastic.",
+        'The base measures 8 x 11".',
+    ],
+)
+def test_what_only_the_item_can_be_is_quoted_without_a_word_of_the_title(said: str) -> None:
+    facts = kettle(said)
+    assert said_of(facts, Style(), DESCRIPTION.check) == said
+    assert DESCRIPTION.check(f"Kettle 1.7 L (Pack of 2) [77042] a+b*?, from Fjordal. {said}", facts) == []
+    assert DESCRIPTION.check(f"Kettle 1.7 L (Pack of 2) [77042] a+b*?, from Fjordal. {said}", kettle("It is white."))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The kettle is a kettle of 1.7 L in a pack of 2.",
+        "Enjoy the warmth of tea with this kettle.",
+        "This kettle is free with every order of tea.",
+        "Rely on the kettle for decades of tea.",
+        "The kettle of Dr. Grip, a kettle that keeps warm.",
+        "A warm kettle for coldThe kettle keeps warm.",
+        "THIS KETTLE KEEPS THE WATER WARM.",
+        "The name is a word of Norse origin.",
+    ],
+)
+def test_the_title_once_more_an_order_and_what_was_torn_or_glued_are_not_quoted(said: str) -> None:
+    assert said_of(kettle(said), Style(), DESCRIPTION.check) == ""
+
+
+def test_what_a_text_says_beyond_its_title_is_counted_in_words() -> None:
+    facts = kettle()
+    assert news("Kettle 1.7 L (Pack of 2), from Fjordal.", facts) == set()
+    assert news(f"From Fjordal: Kettles 1.7 L. {SAID}", facts) == {"removable", "filter"}
+
+
+def test_the_last_sentence_gets_the_full_stop_that_descriptions_leave_out() -> None:
+    assert said_of(kettle("The kettle keeps water warm"), Style(), DESCRIPTION.check) == "The kettle keeps water warm."
 
 
 def test_a_whole_sentence_of_the_description_needs_no_other_verb_and_half_of_one_does() -> None:

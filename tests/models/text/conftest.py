@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from models.text.endpoint import EndpointGenerator
+from models.text.local import LocalGenerator
+from tests.models.text.protocol import KEY, Opened, Server, serving
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -98,3 +103,36 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+@pytest.fixture(scope="module")
+def behind(tiny_model: Path) -> LocalGenerator:
+    """The model behind `server`."""
+    return LocalGenerator(tiny_model, "cpu")
+
+
+@pytest.fixture
+def server(behind: LocalGenerator) -> Iterator[Server]:
+    """See protocol.py."""
+    with serving(behind) as address_and_seen:
+        yield address_and_seen
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries again at once."""
+    monkeypatch.setattr("models.text.endpoint.BACKOFF_S", 0.01)
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Opens generators and closes them in the end."""
+    generators: list[EndpointGenerator] = []
+
+    def opener(url: str, **arguments: Any) -> EndpointGenerator:
+        generators.append(EndpointGenerator(url, "tiny", KEY, **arguments))
+        return generators[-1]
+
+    yield opener
+    for generator in generators:
+        generator.close()

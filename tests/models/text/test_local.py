@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -168,6 +169,21 @@ def test_a_missing_gpu_is_said(tiny_model: Path) -> None:
         pytest.skip("there is a GPU here")
     with pytest.raises(ConfigurationError, match="HEADWATER_DEVICE"):
         LocalGenerator(tiny_model, "cuda")
+
+
+def test_in_bfloat16_as_on_a_gpu_texts_repeat_keep_to_their_patterns_and_differ_from_float32_by_rounding_only(
+    tiny_model: Path, generator: LocalGenerator
+) -> None:
+    half = LocalGenerator(tiny_model, "cpu", precision="bfloat16", rows=256)
+    many = [prompt(f"item {number}") for number in range(40)]
+    written = half.generate(many, SHORT, seed=1)
+    assert written == half.generate(many, SHORT, seed=1)
+    assert all(0 < one.tokens <= SHORT.max_tokens for one in written)
+    first = [one.text[:1] for one in half.generate(many, Limits(max_tokens=1), seed=1)]
+    exact = [one.text[:1] for one in generator.generate(many, Limits(max_tokens=1), seed=1)]
+    assert sum(a == b for a, b in zip(first, exact, strict=True)) >= len(many) // 2
+    held = [Prompt(one.messages, r"(red|blue), [0-9]{2}\.") for one in many]
+    assert all(re.fullmatch(held[0].pattern, one.text) for one in half.generate(held, Limits(24), seed=1))
 
 
 def test_damaged_files_are_refused_by_their_checksum(tiny_model: Path, tmp_path: Path) -> None:
