@@ -63,12 +63,14 @@ class Email(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many users got a line, had one already, were erased, and could be recommended nothing."""
+    """How many users got a line, had one already, were erased, could be recommended nothing, and have no line because neither
+    a model nor the template has a subject and a notification without a word that the house banned."""
 
     written: int = 0
     already: int = 0
     erased: int = 0
     nothing: int = 0
+    banned: int = 0
 
 
 def read_segment(file: Path) -> list[str]:
@@ -189,12 +191,16 @@ class Emails:
             wanted = [user for user in batch if user not in done]
             self.erased.refresh()
             known = [user for user in wanted if user not in self.erased]
-            emails = self._batch(known)
+            made = self._batch(known)
+            emails = [one for one in made if one.subject and one.push]
             self._service.slates.flush()
             yield (
                 emails,
-                Outcome(len(emails), len(batch) - len(wanted), len(wanted) - len(known), len(known) - len(emails)),
-            )
+                Outcome(
+                    len(emails), len(batch) - len(wanted), len(wanted) - len(known), len(known) - len(made),
+                    len(made) - len(emails),
+                ),
+            )  # fmt: skip
 
     def _batch(self, users: Sequence[str]) -> list[Email]:
         if not users:

@@ -114,8 +114,6 @@ class TextWriter:
         except NotFound as error:
             return _refused(key, "nothing_to_say", str(error))
         style, hashed = self.style(key.locale), facts_hash(facts)
-        if text is None and request.about and self._in_vain(tried, hashed, style, key.kind):
-            return Settlement(done=[key])
         holds = text is not None and text.facts_hash == hashed
         if text is not None and holds and self._fresh(text, tried):
             if text.banned_hash == list_hash(style.banned):
@@ -124,6 +122,8 @@ class TextWriter:
                 now = replace(text, facts_at=item.changed_at, banned_hash=list_hash(style.banned))
                 return Settlement(done=[key], listed=[now])
             holds = False
+        if request.about and self._in_vain(tried, hashed, style, key.kind):
+            return Settlement(done=[key])  # what is stored, if anything, is not said where it is not true
         return _Wanting(key, item, facts, text if holds else None, request.about)
 
     def _write(self, kind: str, locale: str, wanting: Sequence[_Wanting]) -> Settlement:
@@ -136,7 +136,7 @@ class TextWriter:
         kept = {one.key for one in wanting if one.true is not None and one.true.origin == "model"}.intersection(later)
         name = self.model.name if self.model is not None else ""
         tries = [
-            Tried(key, text.facts_hash, text.prompt_hash, name)
+            Tried(key, text.facts_hash, _asked_with(text.prompt_hash, kind, self.style(locale)), name)
             for key, text in zip(keys, texts, strict=True)
             if (self.model is not None or kind == BECAUSE) and key not in later
         ]  # fmt: skip
@@ -161,8 +161,15 @@ class TextWriter:
 
     def _in_vain(self, tried: Tried | None, facts: str, style: Style, kind: str) -> bool:
         """Whether the model was asked just this, and gave what it could give."""
-        asked = (facts, prompt_hash(kind_of(kind), style), self.model.name if self.model is not None else "")
+        prompt = _asked_with(prompt_hash(kind_of(kind), style), kind, style)
+        asked = (facts, prompt, self.model.name if self.model is not None else "")
         return tried is not None and (tried.facts_hash, tried.prompt_hash, tried.model) == asked
+
+
+def _asked_with(prompt: str, kind: str, style: Style) -> str:
+    """A prompt's hash as it is kept with what was asked. Of a reason nothing is stored where a model failed, so that only here
+    stands which banned words it failed with; WANTING puts the two together as well."""
+    return prompt + list_hash(style.banned) if kind == BECAUSE else prompt
 
 
 def _refused(key: TextKey, reason: str, detail: str) -> Settlement:

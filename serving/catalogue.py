@@ -20,7 +20,7 @@ import numpy as np
 from msgspec.json import encode
 from numpy.typing import NDArray
 
-from core.errors import HeadwaterError
+from core.errors import DatabaseUnavailable, HeadwaterError
 from core.store import Store
 from core.store.catalogue import Item, Source
 from core.store.catalogue_copies import Position
@@ -116,7 +116,9 @@ class LiveCatalogue:
         self._lock = threading.Lock()
         self._since = 0
         self._source: Source | None = None  # of what `view` holds
+        self._horizon = 0  # of the last read that saw what was done by hand, too
         self.copy: Callable[[], Copy | None] = lambda: None  # what may spare reading all at the start
+        self.drop_copy: Callable[[], None] = lambda: None  # once it has served, or cannot
         self._asked_at: float | None = None  # while Postgres is waited for: since when
         self._refreshed_at: float | None = None
         self._known_since = time.monotonic()
@@ -141,14 +143,13 @@ class LiveCatalogue:
     def refresh(self) -> None:
         """Apply what changed since the last time. Raises DatabaseUnavailable, after which all is read anew."""
         CATALOGUE_AGE_SECONDS.set(self.age_s)
-        copy = None if self.loaded else self.copy()
         try:
             self._asked_at = time.monotonic()
             horizon = self._store.events.horizon()  # before the read: nothing may slip in between
             if self._since:
                 self._apply(self._store.catalogue.changed_since(self._since))
             else:
-                self._source = (self._read_later(copy) if copy else None) or self._read()
+                self._source, self._horizon = self._begin(), horizon
         except BaseException:
             self._since = 0  # what comes back may be another database, restored to an earlier time
             raise
@@ -158,7 +159,20 @@ class LiveCatalogue:
         self._refreshed_at = time.monotonic()
         CATALOGUE_AGE_SECONDS.set(0)
 
-    def _read(self) -> Source:
+    def _begin(self) -> Source | None:
+        """Read all that Postgres has, or what a copy lacks of it."""
+        self._asked_at = None
+        copy = None if self.loaded else self.copy()
+        self._asked_at = time.monotonic()
+        source = self._read_later(copy) if copy else None
+        self.drop_copy()
+        if source is not None:
+            return source
+        copy, self.copy = None, lambda: None
+        return self._read()
+
+    def _read(self) -> Source | None:
+        self._asked_at = time.monotonic()
         lines = Lines()
 
         def take(part: bytes) -> None:
@@ -200,17 +214,27 @@ class LiveCatalogue:
             if not self.loaded:
                 self.view = _filled(self.view, lines)
 
-    def kept(self, again: str) -> tuple[View, Written, Position | None]:
-        """The view and all its items, for a copy, and where that stands, unless Postgres cannot say so; `again` is the mark of
-        the copy that it replaces."""
+    @property
+    def placeable(self) -> bool:
+        """Whether Postgres may say where a copy stands: not while it is away, and never where it refuses."""
+        return self._since > 0 and self._source is not None
+
+    def kept(self, gone: str) -> tuple[View, Written, Position | None]:
+        """All there is, for a copy, and where that stands, if Postgres can say so; `gone` is the mark of one that is no more."""
         with self._lock:
-            view, written, horizon, source = self.view, self.view.items.written(), self._since, self._source
-        if not horizon or source is None:
+            view, written = self.view, self.view.items.written()
+            horizon, source = self._horizon, self._source if self.placeable else None
+        if source is None:
             return view, written, None
         try:
-            return view, written, self._store.copies.mark(source, horizon, again)
+            position = self._store.copies.mark(source, horizon, gone)
+            if position is None:
+                self._since = 0  # it was started again: all is read, and the next copy has a place
+            return view, written, position
         except HeadwaterError as error:
             log.warning("the copy of the catalogue serves only while Postgres is away: %s", error)
+            if not isinstance(error, DatabaseUnavailable):
+                self._source = None  # until all is read again
             return view, written, None
 
     def refresh_counts(self) -> None:
@@ -218,9 +242,8 @@ class LiveCatalogue:
         items = [item for item, count in self._store.catalogue.popular(COUNTED_ITEMS) if count > 0]
         with self._lock:
             view, counted = _grown(self.view, items)
-            same = view is self.view and np.array_equal(
-                counted, view.counted
-            )  # answers are kept as long as the view is
+            # Answers are kept as long as the view is.
+            same = view is self.view and np.array_equal(counted, view.counted)
             self.view = view if same else replace(view, counted=counted)
 
     def rows_for(self, items: Sequence[str]) -> Rows:

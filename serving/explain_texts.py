@@ -55,7 +55,8 @@ class Said:
 
 
 class Shown:
-    """How many lists each reason was shown in, where nothing stored was said. Of too many the rarest are forgotten."""
+    """How many lists each reason was shown in, where nothing stored was said. Of too many the rarest are forgotten, once a
+    minute; until then nothing new is counted: no request does the sorting."""
 
     def __init__(self) -> None:
         self._lists: dict[Pair, int] = {}
@@ -66,15 +67,21 @@ class Shown:
         with self._lock:
             lists = self._lists
             for pair in pairs:
-                lists[pair] = lists.get(pair, 0) + 1
-            if len(lists) > COUNTED_PAIRS:
-                self._lists = dict(_most_shown(lists, COUNTED_PAIRS // 2))
+                if pair in lists or len(lists) < COUNTED_PAIRS:
+                    lists[pair] = lists.get(pair, 0) + 1
 
     def take(self) -> dict[Pair, int]:
         """The reasons that are worth a text, with their lists; the others are counted on."""
         with self._lock:
-            taken = {pair: lists for pair, lists in _most_shown(self._lists, WISHED_AT_ONCE) if lists >= FEWEST_LISTS}
-            self._lists = {pair: lists for pair, lists in self._lists.items() if pair not in taken}
+            counted, self._lists = self._lists, {}
+        taken = {pair: lists for pair, lists in _most_shown(counted, WISHED_AT_ONCE) if lists >= FEWEST_LISTS}
+        if len(counted) >= COUNTED_PAIRS:
+            counted = dict(_most_shown(counted, COUNTED_PAIRS // 2))
+        kept = {pair: lists for pair, lists in counted.items() if pair not in taken}
+        with self._lock:
+            meanwhile, self._lists = self._lists, kept
+            for pair, lists in meanwhile.items():
+                kept[pair] = kept.get(pair, 0) + lists
         return taken
 
 

@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.settings import Settings
+from core.store.catalogue import LINE
 from core.store.catalogue_copies import Position
 from core.store.versions import ModelVersion
+from features.interactions import AT_ONCE
 from serving.catalogue import Copy, LiveCatalogue, View
 from serving.items import Facts, Lines, Written
 from serving.live import LiveModels
@@ -43,11 +45,15 @@ COLUMNS = {
     "lengths": np.int64, "shown": np.bool_, "fresh_s": np.float64, "at": np.int32, "from_s": np.float64,
     "until_s": np.float64, "sizes": np.int64, "members": np.int32,
 }  # fmt: skip
+# Of the whole file: another release may read other columns. The number goes up with what neither LINE nor COLUMNS tells.
+FORMAT = hashlib.sha256(f"1 {LINE} {[*COLUMNS]}".encode()).hexdigest()
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first line of the file. `bytes` of each block after it: JSON lists of ids and categories, and COLUMNS; then lines."""
+    """The first line of the file: FORMAT, and `bytes` of each block after it: JSON lists of ids and categories, COLUMNS; then
+    lines."""
 
+    format: str
     versions: dict[str, ModelVersion]
     position: Position | None
     bytes: dict[str, int]
@@ -69,12 +75,14 @@ class LastKnown:
         self._catalogue, self._models = catalogue, models
         self._known: Known | None = None  # what was read of the file, until Postgres has answered
         self._reading = Lock()
-        self._mark = ""  # of the copy in the file
+        self._unusable: tuple[int, int] | None = None  # the file that was looked at in vain
+        self._mark, self._gone = "", ""  # of the copy in the file, and of one that is no more
         self._saved: tuple[object, dict[str, int]] | None = (
             None  # an array that changes with every change, and versions
         )
+        self._placed = False  # whether what was saved says where it stands
         self._rest_until = 0.0
-        catalogue.copy = self.copy
+        catalogue.copy, catalogue.drop_copy = self.copy, self._drop
 
     def save(self, at_once: bool = False) -> None:
         """Write it down, where Postgres has said something new and, but for `at_once`, not so often that it costs."""
@@ -82,20 +90,22 @@ class LastKnown:
         versions = {name: one.version for name, one in self._models.served.items()}
         numbers = {name: one.version for name, one in versions.items()}
         same = self._saved is not None and self._saved[0] is self._catalogue.view.shown and self._saved[1] == numbers
+        same = same and (self._placed or not self._catalogue.placeable)
         if not self._catalogue.loaded or same or (time.monotonic() < self._rest_until and not at_once):
             return
-        self._known = None
+        self._drop()
         began = time.monotonic()
-        view, written, position = self._catalogue.kept(self._mark)
+        view, written, position = self._catalogue.kept(self._gone)
         blocks = _blocks(view, written)
         sizes = {name: memoryview(block).nbytes for name, block in blocks.items()}
-        head = Head(versions, position, sizes)
+        head = Head(FORMAT, versions, position, sizes)
         try:
             self._write([msgspec.json.encode(head) + b"\n", *blocks.values(), *written.parts])
-            self._mark = position.mark if position else ""
+            self._gone, self._mark = self._mark, position.mark if position else ""
         except OSError as error:
+            self._gone = position.mark if position else self._gone
             log.warning("what is live cannot be saved at %s: %s", self._file, error)
-        self._saved = view.shown, numbers
+        self._saved, self._placed = (view.shown, numbers), position is not None
         self._rest_until = time.monotonic() + (time.monotonic() - began) / LARGEST_SHARE
 
     def _write(self, parts: Sequence[Block]) -> None:
@@ -109,6 +119,7 @@ class LastKnown:
                 draft.write(digest.hexdigest().encode())
                 draft.close()
                 os.replace(draft.name, self._file)
+                self._file.with_name("last-known.jsonl").unlink(missing_ok=True)  # of releases before 0026
             except BaseException:
                 Path(draft.name).unlink(missing_ok=True)
                 raise
@@ -116,11 +127,16 @@ class LastKnown:
     def copy(self) -> Copy | None:
         """The catalogue as it was known last, where there is such a thing."""
         with self._reading:
-            if self._known is None:
+            if self._known is None and (file := _which(self._file)) != self._unusable:
                 self._known = read(self._file)
+                self._unusable = None if self._known else file
                 if self._known and self._known.copy.position:
                     self._mark = self._known.copy.position.mark
             return self._known.copy if self._known else None
+
+    def _drop(self) -> None:
+        with self._reading:
+            self._known = None
 
     def restore(self) -> None:
         """Serve what was known last, where there is such a thing; Postgres, once it answers, replaces all of it."""
@@ -134,6 +150,15 @@ class LastKnown:
         )
 
 
+def _which(file: Path) -> tuple[int, int] | None:
+    """What tells one state of a file from the next; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def read(file: Path) -> Known | None:
     """What `file` holds; None where it is missing or not whole."""
     try:
@@ -142,6 +167,9 @@ def read(file: Path) -> Known | None:
             raw = opened.readline(HEAD_BYTES)
             digest.update(raw)
             head = msgspec.json.decode(raw, type=Head)
+            if head.format != FORMAT:
+                log.info("%s is of another release and not used", file)
+                return None
 
             def block(n_bytes: int) -> bytes:
                 found = opened.read(n_bytes) if 0 <= n_bytes <= left else b""
@@ -178,9 +206,10 @@ def _blocks(view: View, written: Written) -> dict[str, Block]:
         "from_s": view.from_s, "until_s": view.until_s, "sizes": [len(one) for one in categories.values()],
         "members": line_of[np.concatenate([np.zeros(0, np.int32), *categories.values()])],
     }  # fmt: skip
-    ids = list(map(view.ids.__getitem__, rows.tolist()))
+    some = [rows[at : at + AT_ONCE].tolist() for at in range(0, len(rows), AT_ONCE)]
+    ids = [msgspec.json.encode(list(map(view.ids.__getitem__, part)))[1:-1] for part in some]
     return {
-        "ids": msgspec.json.encode(ids), "categories": msgspec.json.encode(list(categories)),
+        "ids": b"[" + b",".join(ids) + b"]", "categories": msgspec.json.encode(list(categories)),
         **{name: np.ascontiguousarray(columns[name], kind).data for name, kind in COLUMNS.items()},
     }  # fmt: skip
 

@@ -150,11 +150,12 @@ class Service:
         )  # fmt: skip
         budget = Budget(store.content_requests, self.texts, settings.content_tokens_per_hour)
         self.desk = Desk(settings, generator, self.threads.text, budget)
+        wishes = Repeating("wishes", partial(self.explain_texts.wish, settings.content_reasons), WISH_EVERY_S)
         self._repeating = (
             Repeating("catalogue", self.catalogue.refresh, REFRESH_EVERY_S),
             Repeating("counts", self.catalogue.refresh_counts, COUNTS_EVERY_S),
             Repeating("reasons", self.explain_texts.refresh, SAID_EVERY_S),
-            Repeating("wishes", partial(self.explain_texts.wish, settings.content_reasons), WISH_EVERY_S),
+            *([wishes] if settings.reasons_wanted else []),
             Repeating("models", self.models.refresh, POLL_EVERY_S),
             Repeating("new items", self.newcomers.refresh, SHELVED_EVERY_S),
             Repeating("erasures", self.histories.forget_erased, ERASED_EVERY_S),

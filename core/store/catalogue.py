@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg2.extensions import BYTES, register_type  # type: ignore[import-untyped]
 
 from core.events import Event, ItemChanged, ItemRemoved, UserChanged
-from core.store.database import Database
+from core.store.database import Database, sql_state
 from core.tables import item_counts, items, users
 
 TXN = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
@@ -33,6 +33,7 @@ SELECT concat_ws('-', system_identifier, (SELECT oid FROM pg_database WHERE datn
        CAST(pg_postmaster_start_time() AS text)
 FROM pg_control_system()
 """
+REFUSED = "42501"  # insufficient_privilege
 
 
 class ItemHead(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -77,9 +78,15 @@ class Source:
     started: str
 
 
-def source_of(connection: sa.Connection) -> Source:
-    """What `connection` reads items from."""
-    return Source(*connection.exec_driver_sql(SOURCE).one())
+def source_of(connection: sa.Connection) -> Source | None:
+    """What `connection` reads items from; None where Postgres may not say so to this user."""
+    try:
+        with connection.begin_nested():  # a refusal ends no more than this
+            return Source(*connection.exec_driver_sql(SOURCE).one())
+    except sa.exc.ProgrammingError as error:
+        if sql_state(error.orig) != REFUSED:
+            raise
+        return None
 
 
 def lines_of(
@@ -178,7 +185,14 @@ class Catalogue:
     def changed_since(self, txn: int) -> list[Item]:
         """Items written by transactions from `txn` on; 0 for all. Remember EventStore.horizon() from BEFORE this read."""
         found: list[Item] = []
-        self.lines_since(txn, lambda part: found.extend(read_lines(part)))
+
+        def take(part: bytes) -> None:
+            found.extend(read_lines(part))
+
+        if txn:
+            self.lines_since(txn, take)
+        else:
+            self.all_lines(take)
         return found
 
     def lines_since(self, txn: int, take: Callable[[bytes], object]) -> None:
@@ -186,8 +200,8 @@ class Catalogue:
         with self._database.begin() as connection:
             lines_of(connection, CHANGED, (txn,), take)
 
-    def all_lines(self, take: Callable[[bytes], object]) -> Source:
-        """All items, which may be millions, as `lines_since`, and where they were read from."""
+    def all_lines(self, take: Callable[[bytes], object]) -> Source | None:
+        """All items, which may be millions, as `lines_since`, and where they were read from, if Postgres may say so."""
         with self._database.begin() as connection:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL cursor_tuple_fraction = 1")

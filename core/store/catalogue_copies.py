@@ -50,9 +50,9 @@ class CatalogueCopies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def mark(self, source: Source, horizon: int, instead_of: str) -> Position | None:
-        """Mark a copy of all that was read from `source` up to now, which holds everything below `horizon`; `instead_of` is the
-        mark of one that is given up. None where Postgres is another by now, or was started again: it may be an earlier one.
+    def mark(self, source: Source, horizon: int, gone: str) -> Position | None:
+        """Mark a copy of all that was read from `source` up to now, which holds everything below `horizon`; `gone` is the mark
+        of one that is no more. None where Postgres is another by now, or was started again: it may be an earlier one.
         """
         with self._database.begin() as connection:
             if source_of(connection) != source:
@@ -60,7 +60,7 @@ class CatalogueCopies:
             mark = str(uuid4())
             connection.execute(sa.insert(marks).values(mark=mark))
             old = marks.c.marked_at < sa.func.now() - sa.cast(FORGOTTEN_AFTER, sa.Interval)
-            connection.execute(sa.delete(marks).where(sa.or_(old, sa.cast(marks.c.mark, sa.Text) == instead_of)))
+            connection.execute(sa.delete(marks).where(sa.or_(old, sa.cast(marks.c.mark, sa.Text) == gone)))
         return Position(source.place, horizon, mark)
 
     def later_than(self, position: Position) -> Later | None:
@@ -72,7 +72,7 @@ class CatalogueCopies:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             source = source_of(connection)
             marked = sa.select(sa.func.count()).where(sa.cast(marks.c.mark, sa.Text) == position.mark)
-            if source.place != position.place or not connection.execute(marked).scalar_one():
+            if source is None or source.place != position.place or not connection.execute(marked).scalar_one():
                 return None
             horizon = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
             passed = int(connection.exec_driver_sql(horizon).scalar_one()) - position.horizon

@@ -39,7 +39,9 @@ texts AS (
               SELECT FROM content_tries t
               WHERE (t.item_id, t.kind, t.locale, t.input_hash) = (c.item_id, c.kind, c.locale, c.input_hash)
                 AND t.model <> '' AND (t.tried_at > now() - {REST}
-                OR (t.facts_hash = c.facts_hash AND t.model = :model AND t.prompt_hash = CAST(:prompts AS jsonb) ->> c.kind)))))
+                OR (t.facts_hash = c.facts_hash AND t.model = :model
+                AND t.prompt_hash = (CAST(:prompts AS jsonb) ->> c.kind)
+                    || CASE c.kind WHEN 'because' THEN :banned ELSE '' END)))))
 )
 SELECT texts.*, changed_at AS facts_at, {PRIORITY.format(at="texts.changed_at")} AS priority
 FROM texts {VIEWED.format(item="texts.item_id")}
@@ -62,15 +64,18 @@ REQUEST = """
 INSERT INTO content_requests (item_id, kind, locale, why, facts_at, priority, input_hash, about)
 SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
     item_id text, kind text, locale text, why text, facts_at timestamptz, priority float8, input_hash text, about jsonb)
+ORDER BY item_id, kind, locale, input_hash
 ON CONFLICT (item_id, kind, locale, input_hash) DO UPDATE SET
     why = excluded.why, facts_at = excluded.facts_at, priority = excluded.priority, state = 'waiting', attempts = 0,
     requested_at = now(), not_before = now()
 WHERE content_requests.state = 'dead' AND (excluded.why = 'asked' OR excluded.facts_at > content_requests.facts_at)
 """
 
-# Newest and most shown first, as far as there is room. Those that are stored and not true any more WANTING finds.
+# Newest and most shown first, as far as there is room; put in by key, so that two servers do not wait for one another.
+# Those that are stored and not true any more WANTING finds.
 WISH = f"""
 INSERT INTO content_requests (item_id, kind, locale, why, facts_at, priority, input_hash, about)
+SELECT * FROM (
 SELECT i.item_id, 'because', given.locale, 'missing', i.changed_at, {PRIORITY.format(at="i.changed_at")}, input_hash, about
 FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (item text, locale text, lists bigint, about jsonb, input_hash text)
 JOIN items i ON i.item_id = given.item JOIN items o ON o.item_id = about ->> 'item'
@@ -82,8 +87,10 @@ WHERE NOT i.removed AND NOT i.hidden AND NOT o.removed AND NOT o.hidden AND NOT 
     SELECT FROM content_tries t WHERE t.kind = 'because' AND t.tried_at > now() - interval '1 day'
       AND (t.item_id, t.locale, t.input_hash) = (i.item_id, given.locale, given.input_hash))
 ORDER BY lists DESC, i.item_id, input_hash
-LIMIT greatest(0, :most - (SELECT count(*) FROM content_tries WHERE kind = 'because')
+LIMIT greatest(0, :most
+    - (SELECT count(*) FROM content_tries t JOIN items r USING (item_id) WHERE t.kind = 'because' AND NOT r.removed)
     - (SELECT count(*) FROM content_requests WHERE kind = 'because'))
+) chosen ORDER BY item_id, locale, input_hash
 ON CONFLICT (item_id, kind, locale, input_hash) DO NOTHING
 """
 
@@ -102,7 +109,9 @@ ORDER BY item, kind, locale, input_hash
 ON CONFLICT (item_id, kind, locale, input_hash) DO UPDATE SET
     facts_hash = coalesce(nullif(excluded.facts_hash, ''), content_tries.facts_hash),
     prompt_hash = coalesce(nullif(excluded.prompt_hash, ''), content_tries.prompt_hash),
-    model = coalesce(nullif(excluded.model, ''), content_tries.model), tried_at = now()
+    model = CASE WHEN excluded.facts_hash = ''
+        OR (excluded.facts_hash, excluded.prompt_hash) = (content_tries.facts_hash, content_tries.prompt_hash)
+        THEN coalesce(nullif(excluded.model, ''), content_tries.model) ELSE excluded.model END, tried_at = now()
 """
 
 STILL_TRUE = """

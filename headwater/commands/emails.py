@@ -58,7 +58,7 @@ def email(
                     outcomes.append(outcome)
                     written = sum(one.written for one in outcomes)
                     task.advance(
-                        outcome.written + outcome.already + outcome.erased + outcome.nothing,
+                        outcome.written + outcome.already + outcome.erased + outcome.nothing + outcome.banned,
                         f"{written / (time.monotonic() - began):,.0f} users/s",
                     )
         finally:
@@ -70,4 +70,5 @@ def email(
         return
     told = f"{summed.written:,} e-mails in {took_s:,.1f} s ({rate:,.1f} users/s)"
     rest = {"already written": summed.already, "erased": summed.erased, "nothing to recommend": summed.nothing}
+    rest["left out: subject or notification would say a word of HEADWATER_CONTENT_BANNED"] = summed.banned
     print("; ".join([told, *(f"{count:,} {what}" for what, count in rest.items() if count)]), file=sys.stderr)

@@ -19,7 +19,7 @@ QUOTED = ("description", SENTENCE)
 ONLY_ONE = ((("is", "was", "as"), ("the",)), (("ist", "war", "als"), ("der", "die", "das")))
 # What has a title, and none with an article before it: "the Desk Lamp", but not "the Toy Story".
 TITLED = frozenset(["film", "movie", "book", "buch", "album", "song", "lied", "series", "serie", "title", "titel"])
-INCHES = re.compile(r'(?<=\d)"')  # no quotation mark
+INCHES = re.compile(r'(?<=\d)"')  # or the end of what is quoted
 SPECIFIED = re.compile(r"[A-Z][\w()./ -]{2,40}: \S")  # "Sheet capacity: 175."
 GLUED = re.compile(r"[,;:]\s*[.,;:]|\.\s*\.|\(\s*\)|\s[.,;:)]|\(\s|[,;:](?=\w)|\s\s")
 
@@ -120,10 +120,14 @@ def _marks(text: str, tokens: list[Token]) -> Iterator[Violation]:
 
 
 def _gaps(text: str, tokens: list[Token]) -> str:
-    """`text` with every token as letters, so that only punctuation between tokens is looked at."""
-    characters = list(INCHES.sub("w", text))
+    """`text` with every token as letters, so that only punctuation between tokens is looked at. Where one of its quotation
+    marks has no partner, those behind numbers are inches."""
+    characters = list(text)
     for token in tokens:
         characters[token.start : token.end] = "w" * (token.end - token.start)
+    if characters.count('"') % 2:
+        for found in INCHES.finditer(text):
+            characters[found.start()] = "w"
     return "".join(characters)
 
 

@@ -55,18 +55,22 @@ NOT_OF_THE_ITEM = word_set(
 
 # Everything that a choice depends on but the checker: a change of it changes what is written, as one of a prompt does.
 LISTS = (NO_BEGINNING, OF_THE_ITEM, OF_ITS_PARTS, NOT_OF_THE_ITEM, QUOTED_VERBS, LEADS)
-CHOICE = ([sorted(words) for words in LISTS], MIN_CHARS, MAX_CHARS, MAX_DIGITS, MAX_TRIED, NEWS, NEWS_SHARE)
+PATTERNS = (SENTENCE_GAP, SIGNS, GLUED, CUT_OFF, TITLE)
+NUMBERS = (READ_CHARS, MIN_CHARS, MAX_CHARS, MAX_DIGITS, MAX_TRIED, NEWS, NEWS_SHARE, MIN_WORD_CHARS)
+CHOICE = ([sorted(words) for words in LISTS], [one.pattern for one in PATTERNS], NUMBERS)
 
 Check = Callable[[str, ItemFacts, Style], list[Violation]]
 
 
 def sentence(facts: ItemFacts, style: Style, head: str, check: Check) -> str:
     """The sentence of the description that may stand behind `head` in a text; "" where none may, or a short text is asked for."""
-    code = style.code(facts)
-    if ("sentence", code) not in facts.derived:
-        facts.derived["sentence", code] = _sentence(facts, style, head, check)
-    found: str = facts.derived["sentence", code]
-    return "" if style.length == "short" else found
+    if style.length == "short":
+        return ""
+    key = ("sentence", style.code(facts), head)
+    if key not in facts.derived:
+        facts.derived[key] = _sentence(facts, style, head, check)
+    found: str = facts.derived[key]
+    return found
 
 
 def news(text: str, facts: ItemFacts) -> frozenset[str]:

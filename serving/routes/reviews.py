@@ -158,8 +158,13 @@ def texts_of(service: Service, **wanted: Any) -> TextList:
 
 
 def keep_draft(service: Service, key: TextKey, who: str, text: str, about: dict[str, str]) -> ReviewAnswer:
-    """Keep a person's draft, and say how the text stands. Raises NotFound for what there can be no text of."""
+    """Keep a person's draft, and say how the text stands. Raises NotFound for what there can be no text of; a draft of an item
+    that was removed since is discarded all the same."""
     kind_of(key.kind)
+    if not text:
+        about = about or next((one.about for one in service.store.drafts.of(key)), {})
+        service.store.drafts.save(key, who, text, about)
+        return review_of(service, *key, about=about)
     known = review_of(service, *key, about=about)  # before: what nobody could publish is not kept
     service.store.drafts.save(key, who, text, known.about)
     return review_of(service, *key, about=about)

@@ -132,9 +132,9 @@ async def _while_waited_for(
     working, leaving = asyncio.create_task(answering), asyncio.create_task(left())
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return Response(working.result())
-        return cast("Response[WrittenAnswer]", Response(None, status_code=LEFT))  # nobody reads it
+        if not working.done() and leaving.exception() is None:
+            return cast("Response[WrittenAnswer]", Response(None, status_code=LEFT))  # nobody reads it
+        return Response(await working)  # also where nothing can be heard of the caller
     finally:
         working.cancel()
         leaving.cancel()

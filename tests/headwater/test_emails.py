@@ -155,6 +155,17 @@ def test_texts_come_from_storage_and_lines_from_a_model_that_can_write_them(full
             assert all(item.description == f"Stored of {item.title}." for item in one.items)
 
 
+def test_a_mail_whose_subject_would_say_a_banned_word_is_left_out_and_counted(
+    full_world: World, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "out.jsonl", segment(full_world, ["u1", "u4"])
+    banned = full_world.settings.environ() | {"HEADWATER_CONTENT_BANNED": "for you"}
+    called = ["content", "email", "--segment", str(file), "--out", str(out)]
+    result = CliRunner().invoke(app, called, env=banned)
+    assert "2 left out: subject or notification would say a word of HEADWATER_CONTENT_BANNED" in result.stderr
+    assert out.read_text() == ""
+
+
 def write_template(item: Any) -> Any:
     from models.content.description import DESCRIPTION
 

@@ -109,7 +109,8 @@ def test_a_blend_holds_the_other_models_that_are_evaluated_beside_it(tmp_path):
         answer = headwater("evaluate", "--data", str(tmp_path), "--models", names, "--json")
         assert answer.returncode == 0, answer.stderr
         figures |= {(names, row["model"]): row["metrics"]["hr@4"] for row in json.loads(answer.stdout)["models"]}
-    assert figures["blend", "blend"] < 0.2 < figures["content,blend", "content"] == figures["content,blend", "blend"]
+    assert figures["blend", "blend"] < 0.2
+    assert min(figures["content,blend", "content"], figures["content,blend", "blend"]) >= 0.2
 
 
 def test_what_cannot_be_evaluated_is_named(tmp_path):

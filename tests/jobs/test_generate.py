@@ -440,6 +440,40 @@ def test_a_reason_is_written_by_a_model_or_not_at_all_and_the_same_is_never_aske
     assert (lying.asked, scribe.asked) == (3, asked), "three tries, once"
 
 
+def test_a_stored_reason_that_became_untrue_is_asked_for_once_and_again_where_what_is_asked_is_new(
+    context: JobContext,
+) -> None:
+    events, requests = Writer(context.store), context.store.content_requests
+    events.write([film(1, "a", "Clueless"), film(2, "b", "Heat")])
+    settings = msgspec.structs.replace(context.settings, content_kinds="because")
+
+    def sweep(scribe: Scribe | None, banned: str = "") -> None:
+        housed = job_context(msgspec.structs.replace(settings, content_banned=banned), context.store)
+        writer, sent = TextWriter(housed, None if scribe is None else model(scribe), None), list[TextRequest]()
+        requests.request(requests.wanting(writer.wanted([]), 9))
+        requests.publish(99, "t", sent.extend)
+        requests.settle(writer.write(sent))
+
+    requests.wish({("a", "b", "view", "en"): 9}, most=99)
+    sweep(Reasoner())
+    events.write([film(4, "b", "Ronin")])
+    lying = Parrot("You won Heat")
+    for _ in range(3):
+        sweep(lying)
+    assert lying.asked == 3, "three tries, once"
+    events.write([film(5, "b", "Fargo")])
+    sweep(None)
+    sweep(lying)
+    assert lying.asked == 6, "of other facts; that a worker without a model looked at them is no try"
+    again = Reasoner("parrot@1")
+    events.write([film(6, "b", "Alien")])
+    sweep(again)
+    assert again.asked == 1
+    for _ in range(3):
+        sweep(again, "looked at")
+    assert again.asked == 1 + 3, "with another list of words, once"
+
+
 def test_a_new_list_of_banned_words_costs_only_the_texts_that_say_one(context: JobContext) -> None:
     Writer(context.store).write([film(1, "a", "Clueless"), film(2, "b", "Comedy Hour", 1996)])
     generate("description", 10, model(scribe := Scribe()), context)

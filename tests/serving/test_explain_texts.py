@@ -136,10 +136,20 @@ def test_of_too_many_reasons_the_rarest_are_forgotten(monkeypatch: pytest.Monkey
     shown, pairs = Shown(), [(f"i{n}", "i0", "view", "en") for n in range(5)]
     for _ in range(FEWEST_LISTS):
         shown.count(pairs[:2])
+    for _ in range(FEWEST_LISTS):
+        shown.count(pairs[2:3])
     shown.count(pairs)
-    shown.count(pairs[4:])
-    assert shown.take() == {pairs[0]: FEWEST_LISTS + 1, pairs[1]: FEWEST_LISTS + 1}
+    for _ in range(FEWEST_LISTS):
+        shown.count(pairs[4:])
+    assert shown.take() == dict.fromkeys(pairs[:3], FEWEST_LISTS + 1), "the fifth found no room"
     assert shown.take() == {}, "counted anew"
+    shown = Shown()
+    for places in (4, 4, 4, 2):  # none in as many lists as it takes
+        shown.count(pairs[:places])
+    assert shown.take() == {}
+    for _ in range(2):
+        shown.count(pairs[:4])
+    assert shown.take().keys() == set(pairs[:2]), "the rarer half of what was there was forgotten, a minute later"
 
 
 def test_a_stored_reason_that_says_a_word_the_house_bans_is_not_said(world: World) -> None:

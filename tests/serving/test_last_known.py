@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -17,10 +19,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from core.errors import DatabaseUnavailable
 from core.events import ItemRemoved
 from core.registry import open_registry
 from core.settings import Settings
 from core.store import Store, catalogue_copies, open_store
+from core.store import catalogue as store_catalogue
 from core.store.catalogue import TXN
 from core.store.catalogue_copies import Position
 from headwater.postgres import EmbeddedPostgres
@@ -110,7 +114,7 @@ def changes(draw: st.DrawFn) -> Any:
 def test_a_start_from_a_copy_ends_where_reading_everything_does(
     world: World, before: list[Any], beside: list[Any], between: list[Any], models: list[str], at_once: int
 ) -> None:
-    def change(bodies: list[Any]) -> None:
+    def change(bodies: list[Any]) -> None:  # a transaction each
         for body in bodies:
             world.number += 1
             world.writer.write([event(world.number, body, source="/catalogue")])
@@ -118,7 +122,8 @@ def test_a_start_from_a_copy_ends_where_reading_everything_does(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(last_known, "LINES_AT_ONCE_BYTES", at_once)
         patch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)  # who else works in Postgres makes rows look younger
-        change([*before, *(item(number) for number in range(20, 60))])
+        world.change(*(item(number) for number in range(20, 60)))
+        change(before)
         first = started(world)
         change(beside)
         first.catalogue.refresh()
@@ -162,10 +167,21 @@ def test_a_copy_of_a_copy_is_as_good(world: World, monkeypatch: pytest.MonkeyPat
     ],
     ids=["hidden", "deleted", "another in its place"],
 )
-def test_what_a_person_did_to_the_table_is_seen_at_the_next_start(world: World, statement: str) -> None:
+@pytest.mark.parametrize("running", [False, True], ids=["after the copy", "while the server ran"])
+def test_what_a_person_did_to_the_table_is_seen_at_the_next_start(
+    world: World, statement: str, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
     world.change(*(item(number) for number in range(20)))
-    started(world).known.save(at_once=True)
-    by_hand(world, statement)
+    before = started(world)
+    if running:
+        by_hand(world, statement)
+        world.change(item(5, title="so that there is something to save"))
+        before.catalogue.refresh()
+        before.known.save(at_once=True)
+    else:
+        before.known.save(at_once=True)
+        by_hand(world, statement)
     process = started(world)
     assert "i1" not in process.state()["shown"]
     assert process.state()["shown"] == all_read(world)["shown"]
@@ -199,7 +215,9 @@ def test_all_is_read_where_a_copy_may_be_of_another_state(world: World, what: Ca
     assert process.state() == all_read(world)
 
 
-def test_another_database_of_the_same_server_is_not_the_one_of_the_copy(world: World) -> None:
+def test_another_database_of_the_same_server_is_not_the_one_of_the_copy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.change(*(item(number) for number in range(20)))
     process = started(world)
     process.known.save(at_once=True)
@@ -207,12 +225,10 @@ def test_another_database_of_the_same_server_is_not_the_one_of_the_copy(world: W
     assert copy is not None
     assert copy.position is not None
     place, horizon, mark = copy.position.place, copy.position.horizon, copy.position.mark
+    assert world.store.copies.later_than(Position(place, 1, mark)) is None  # all is later than that
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
     assert world.store.copies.later_than(copy.position) is not None
-    for other in (
-        Position(f"{place}0", horizon, mark),
-        Position(place, horizon + 10**9, mark),
-        Position(place, 1, mark),
-    ):
+    for other in (Position(f"{place}0", horizon, mark), Position(place, horizon + 10**9, mark)):
         assert world.store.copies.later_than(other) is None
 
 
@@ -227,6 +243,10 @@ def test_a_copy_is_not_marked_once_postgres_was_started_again(world: World, monk
     assert copy is not None
     assert copy.position is None
     assert started(world).copied == [False]
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
+    process.catalogue.refresh()  # reads all of it, and the same is saved again, now with a mark
+    process.known.save(at_once=True)
+    assert started(world).copied == [True]
 
 
 def test_marks_of_copies_that_are_no_more_are_removed(world: World) -> None:
@@ -237,17 +257,79 @@ def test_marks_of_copies_that_are_no_more_are_removed(world: World) -> None:
     world.change(item(1))
     process = started(world)
     process.known.save(at_once=True)
-    before = marks()
+    before = marks() + 1  # that of the copy before the one in the file
     for number in range(2, 5):
         world.change(item(number))
         process.catalogue.refresh()
         process.known.save(at_once=True)
     assert marks() == before
     process = started(world)
-    world.change(item(9))
-    process.catalogue.refresh()
+    for number in range(9, 12):
+        world.change(item(number))
+        process.catalogue.refresh()
+        process.known.save(at_once=True)
+    assert marks() == before + 1  # a server that is gone left one, for 30 days
+
+
+def test_a_copy_that_could_not_be_replaced_stays_one_to_begin_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
+    world.change(*(item(number) for number in range(20)))
+    process = started(world)
     process.known.save(at_once=True)
-    assert marks() == before
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", Mock(side_effect=OSError("no space left on device")))
+        for title in ("one", "two"):
+            world.change(item(1, title=title))
+            process.catalogue.refresh()
+            process.known.save(at_once=True)
+    process = started(world)
+    assert process.copied == [True]
+    assert process.state() == all_read(world)
+
+
+def test_a_copy_without_a_mark_is_made_again_once_there_can_be_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
+    world.change(*(item(number) for number in range(20)))
+    process = started(world)
+    with monkeypatch.context() as away:
+        away.setattr(catalogue_copies.CatalogueCopies, "mark", Mock(side_effect=DatabaseUnavailable("a hiccup")))
+        process.known.save(at_once=True)
+    process.known.save(at_once=True)
+    assert started(world).copied == [True]
+
+
+def test_a_file_of_another_release_or_a_damaged_one_is_looked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "serving.last_known")
+    world.change(*(item(number) for number in range(20)))
+    with monkeypatch.context() as older:
+        older.setattr(last_known, "FORMAT", "of columns that are no more")
+        started(world).known.save(at_once=True)
+    known = Process(world).known
+    assert known.copy() is None
+    assert known.copy() is None
+    assert caplog.text.count("is of another release") == 1
+    known._file.write_bytes(b"nothing of ours")
+    assert known.copy() is None
+    assert known.copy() is None
+    assert caplog.text.count("cannot be read") == 1
+
+
+def test_where_postgres_does_not_say_what_it_is_everything_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(*(item(number) for number in range(20)))
+    refused = "SET LOCAL ROLE pg_monitor; SELECT rolname, rolpassword FROM pg_authid"
+    monkeypatch.setattr(store_catalogue, "SOURCE", refused)
+    process = started(world)
+    assert len(process.state()["shown"]) == 20
+    process.known.save(at_once=True)
+    assert started(world).copied == [False]
 
 
 def test_a_database_without_the_table_of_marks_serves_all_the_same(world: World) -> None:
@@ -261,7 +343,10 @@ def test_a_database_without_the_table_of_marks_serves_all_the_same(world: World)
         by_hand(world, "ALTER TABLE other RENAME TO catalogue_marks")
 
 
-def test_a_cluster_that_was_set_back_and_went_on_since_is_read_anew(used_home: Path) -> None:
+def test_a_cluster_that_was_set_back_and_went_on_since_is_read_anew(
+    used_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_copies, "MOST_CHANGED", 1.0)
     secret = Settings(home=used_home, secret="s", namespace="shop")
 
     @contextmanager

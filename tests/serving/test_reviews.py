@@ -9,10 +9,12 @@ import httpx
 import msgspec
 import pytest
 
+from core.events import ItemRemoved
 from tests.serving.test_access import bearer
 from tests.serving.test_bad_input import problem
 from tests.serving.test_content_and_jobs import FILM, GOOD, Says
 from tests.serving.world import World, eventually, item
+from tests.streams import event
 
 REVIEW, HISTORY, CONTENT = ("/v1/items/i1/content/" + name for name in ("review", "history", ""))
 CONTENT = CONTENT.rstrip("/")
@@ -255,6 +257,10 @@ def test_a_draft_is_checked_and_kept_for_each_person_and_shown_to_nobody_until_i
         left = client.get(REVIEW, headers=bearer(ann)).json()["drafts"]
         assert [one["who"] for one in left] == ["Bob"], "published, it is none any more"
         assert drafted(client, "", bob).json()["drafts"] == []
+        assert drafted(client, OWN, bob, "i2").is_success
+        films.writer.write([event(9_000, ItemRemoved(item="i2"))])
+        assert problem(drafted(client, "", bob, "i2"), 404)["code"] == "not_found"
+        assert films.store.drafts.count() == 0, "a draft of what is gone is discarded all the same"
         assert problem(drafted(client, OWN), 401)["code"]
         assert problem(drafted(client, OWN, ann, "unheard-of"), 404)["code"] == "not_found"
         assert "choose from" in problem(drafted(client, OWN, ann, kind="limerick"), 400)["detail"]

@@ -61,8 +61,11 @@ def test_a_model_that_says_one_is_asked_again_with_the_word_named() -> None:
     assert '"white"' in model.calls[1][0][0].messages[0].content
 
 
-@given(st.lists(st.text(min_size=1, max_size=12), max_size=5), st.text(max_size=60))
+ASCII = st.characters(max_codepoint=127)  # a letter beyond may be another one in another case
+
+
+@given(st.lists(st.text(ASCII, min_size=1, max_size=12), max_size=5), st.text(ASCII, max_size=60))
 def test_no_list_is_a_pattern_and_what_is_found_stands_in_the_text(words: list[str], text: str) -> None:
     asked = tuple(" ".join(word.split()) for word in words if word.strip())
     for one in said(text, (), asked):
-        assert " ".join(one.group().split()).lower() in {word.lower() for word in asked} or not one.group().isascii()
+        assert " ".join(one.group().split()).lower() in {word.lower() for word in asked}

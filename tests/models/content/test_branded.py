@@ -211,6 +211,12 @@ def test_the_title_once_more_an_order_and_what_was_torn_or_glued_are_not_quoted(
     assert said_of(kettle(said), Style(), DESCRIPTION.check) == ""
 
 
+def test_a_quotation_that_ends_in_a_number_has_its_partner() -> None:
+    facts = ItemFacts.of("a", "Alien 3", ["Horror"], {"type": "film", "year": 1992})
+    assert DESCRIPTION.check('"Alien 3" is a horror film from 1992.', facts) == []
+    assert DESCRIPTION.check('"Alien 3 is a horror film from 1992.', facts) != []
+
+
 def test_what_a_text_says_beyond_its_title_is_counted_in_words() -> None:
     facts = kettle()
     assert news("Kettle 1.7 L (Pack of 2), from Fjordal.", facts) == set()
