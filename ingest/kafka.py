@@ -54,6 +54,7 @@ class Stream:
         self._listener = _Listener(self, revoked)
         self._group, self._patience_s = group, PATIENCE_S + 2 * session_timeout_ms / 1000
         self._last_heard = self._last_made = self._last_joined = time.monotonic()
+        self._dissolved = False  # since it was whole last
         self.topic_id = ensure_topic(bootstrap, topic, partitions)
         try:
             # No group_instance_id: a killed static member keeps its partitions from everyone until its session ends.
@@ -185,10 +186,14 @@ class Stream:
         elif now - self._last_heard > SILENCE_S:
             raise unreachable(self._bootstrap, TimeoutError())
         if coordinator.stable():
-            self._last_joined = now
+            self._last_joined, self._dissolved = now, False
         elif now - self._last_joined > self._patience_s:
+            if (
+                self._dissolved
+            ):  # by us, and it has not helped: it may be this client that is stuck, and a new one is not
+                raise unreachable(self._bootstrap, TimeoutError(f"the group {self._group} does not form"))
             self._dissolve()
-            self._last_joined = now
+            self._last_joined, self._dissolved = now, True
         missing = self._consumer._cluster.partitions_for_topic(self.topic) is None
         if missing and now - self._last_made > METADATA_MS / 1000:
             ensure_topic(self._bootstrap, self.topic, self._partitions)

@@ -187,6 +187,27 @@ def test_errors_of_the_client_become_ours(join: Callable[..., Stream], monkeypat
         stream.poll(10)
 
 
+def test_a_group_that_does_not_form_once_it_was_dissolved_is_joined_by_another_client(
+    join: Callable[..., Stream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, dissolved = join(), []
+    poll_until(lambda: len(stream.waiting) == PARTITIONS, stream)
+    monkeypatch.setattr(stream, "_patience_s", 0.0)
+    monkeypatch.setattr(stream, "_dissolve", lambda: dissolved.append(1))
+    stuck = [True]
+    monkeypatch.setattr(stream._consumer._coordinator, "stable", lambda: not stuck[0])
+    stream.stay()
+    stuck[0] = False
+    stream.stay()
+    stuck[0] = True
+    time.sleep(0.001)
+    stream.stay()
+    assert len(dissolved) == 2, "it was whole in between"
+    time.sleep(0.001)
+    with pytest.raises(BrokerUnavailable):
+        stream.stay()
+
+
 def raising(error: Exception) -> Callable[..., Any]:
     def poll(_timeout_ms: int) -> Any:
         raise error
