@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,15 @@ class _Training:
         self.split = try_split(data)
         self.live = context.registry.live()
         self.rows: dict[str, Row] = {}
-        self.features = _features(context)
         self.fitting = _fitting(names, context, seed, run.checkpoints)
 
     def run(self) -> list[Trained]:
         return [self._one(name) for name in self.names]
+
+    @cached_property
+    def features(self) -> ItemFeatures:
+        """Read only where there is a split to describe lists on."""
+        return _features(self.context)
 
     def _one(self, name: str) -> Trained:
         config = config_of(name, self.context)
