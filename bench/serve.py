@@ -7,12 +7,13 @@
 null    GET /healthz: what HTTP, the framework and the measuring of it cost (from wrk)
 search  the 100 nearest of as many 64-d vectors as there are items, exactly and by the kind that is chosen, alone, in process
 warm    a user's recommendations, history unchanged since the last request (from wrk)
-cold    the same, with a new event of that user committed before every request
+cold    the same, with a new event of that user committed since the last request, before every request
+first   the same, of users who never asked before: whole histories are read, and their items met for the first time
 half    latency at half of these rates, sent at a constant rate, measured from when each request was due
 
 The server runs on one core, alone; the load, Postgres and the broker on the others. Rates are the best of several numbers of
 connections at which p99 stays under 25 ms. A world is made once and kept in --home, .headwater/bench-serve-N by default:
-for a million items that takes half an hour. A size takes 17 runs of --seconds for each of --repeats, and a minute or two:
+for a million items that takes half an hour. A size takes 22 runs of --seconds for each of --repeats, and a minute or two:
 eleven minutes as it comes. wrk: `apt-get install wrk`.
 """
 
@@ -43,6 +44,7 @@ from bench.index import search  # noqa: E402
 from bench.load import Figures, Load, at_rate, figures, flat_out, once, wrk  # noqa: E402
 from bench.serve_page import page  # noqa: E402
 from bench.serve_process import Server, Writer, computed_path, path_of  # noqa: E402
+from bench.serve_world import STORED_USERS  # noqa: E402
 from core.progress import Terminal  # noqa: E402
 from core.registry import open_registry  # noqa: E402
 from core.settings import Settings, load_settings  # noqa: E402
@@ -84,6 +86,7 @@ class Bench:
     def __init__(self, settings: Settings, store: Store, server: Server, n_items: int, seconds: float) -> None:
         self.settings, self.store, self.server = settings, store, server
         self.n_items, self.seconds = n_items, seconds
+        self._strangers = cycle(range(WARM_USERS, STORED_USERS))
 
     def null(self) -> Figures:
         """The floor."""
@@ -96,10 +99,12 @@ class Bench:
         return best(self.server, lambda c: wrk(self.server.port, path, WARM_USERS, c, self.seconds), self.seconds)
 
     def cold(self) -> Figures:
-        """A new event of the user before every request."""
-        with Writer(self.store, self.n_items) as writer:
-            run = lambda c: figures(flat_out(self.server.port, writer.next_path, c, self.seconds))  # noqa: E731
-            return best(self.server, run, self.seconds)
+        """A new event of the user before every request, and since the one before."""
+        return self._written(self._known)
+
+    def first(self) -> Figures:
+        """The same, of users who never asked before."""
+        return self._written(self._strangers)
 
     def warm_at(self, rate: float) -> Figures:
         """Latency at a constant rate, histories unchanged since each was asked for once: the runs before have changed them."""
@@ -109,8 +114,20 @@ class Bench:
 
     def cold_at(self, rate: float) -> Figures:
         """Latency at a constant rate, a new event before every request."""
-        with Writer(self.store, self.n_items) as writer:
+        with Writer(self.store, self.n_items, self._known) as writer:
             return self._at(writer.paths(), rate)
+
+    @property
+    def _known(self) -> Iterator[int]:
+        """Users who have asked before."""
+        once(self.server.port, map(path_of, range(WARM_USERS)))
+        return cycle(range(WARM_USERS))
+
+    def _written(self, users: Iterator[int]) -> Figures:
+        """The best rate while new events are written."""
+        with Writer(self.store, self.n_items, users) as writer:
+            run = lambda c: figures(flat_out(self.server.port, writer.next_path, c, self.seconds))  # noqa: E731
+            return best(self.server, run, self.seconds)
 
     def _at(self, paths: Iterator[str], rate: float) -> Figures:
         run = lambda: figures(at_rate(self.server.port, paths, rate, self.seconds))  # noqa: E731
@@ -153,7 +170,10 @@ def measure(n_items: int, home: Path, seconds: float, repeats: int, only: str) -
             warm_half = medians([bench.warm_at(warm.rate / 2) for _ in range(repeats)])  # before anything is written
             cold = medians([bench.cold() for _ in range(repeats)])
             cold_half = medians([bench.cold_at(cold.rate / 2) for _ in range(repeats)])
-            found = {"null": null, "warm": warm, "cold": cold, "warm_half": warm_half, "cold_half": cold_half}
+            first = medians([bench.first() for _ in range(repeats)])
+            found = {
+                "null": null, "warm": warm, "cold": cold, "warm_half": warm_half, "cold_half": cold_half, "first": first,
+            }  # fmt: skip
             return {
                 "items": n_items, "ready_s": server.ready_s, "started_mb": started_mb, "asked_mb": server.rss_mb,
                 **{name: asdict(one) for name, one in found.items()}, "search": search(n_items),
@@ -223,7 +243,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--home", type=Path, default=Path(".headwater"), help="where worlds are kept")
-    parser.add_argument("--only", default="", choices=("null", "warm", "cold"), help="one rate, once")
+    parser.add_argument("--only", default="", choices=("null", "warm", "cold", "first"), help="one rate, once")
     parser.add_argument("--stalls", type=int, help="swap the live blend so often, and say how long nothing is answered")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     parser.add_argument("--page", type=Path, help="write the table there as well")

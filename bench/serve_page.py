@@ -9,8 +9,9 @@ from typing import Any
 
 from bench.pages import markdown
 
+Row = Callable[[str, Callable[["One"], str]], list[str]]
 One = dict[str, Any]  # everything measured of one size: bench.serve.measure
-RATES = ("null", "warm", "cold", "warm_half", "cold_half")
+RATES = ("null", "warm", "cold", "first", "warm_half", "cold_half")
 
 
 def page(found: Sequence[One], about: str, options: str) -> str:
@@ -30,7 +31,8 @@ def page(found: Sequence[One], about: str, options: str) -> str:
         row("its search in a filter of 1%, CPU ms", lambda one: f"{chosen(one)['narrow_ms']:.2f}"),
         row("lists full there", lambda one: "yes" if chosen(one)["full"] else "no"),
         row("its build, CPU s", lambda one: f"{chosen(one)['build_s']:.1f}"),
-        *(made for kind in ("warm", "cold") for made in _rates(kind, row)),
+        *(made for kind in ("warm", "cold") for made in (*_rate(kind, row), *_half(kind, row))),
+        *_rate("first", row),
         row(
             "failed or refused: " + ", ".join(RATES), lambda one: ", ".join(str(one[name]["failed"]) for name in RATES)
         ),
@@ -46,15 +48,22 @@ def page(found: Sequence[One], about: str, options: str) -> str:
     return "\n".join(["# How fast answers come", "", "```", about, "```", "", *markdown(rows), "", made, ""])
 
 
-def _rates(kind: str, row: Callable[[str, Callable[[One], str]], list[str]]) -> list[list[str]]:
-    def pair(name: str) -> Callable[[One], str]:
-        return lambda one: f"{one[name]['p50_ms']:.1f}, {one[name]['p99_ms']:.1f}"
-
+def _rate(kind: str, row: Row) -> list[list[str]]:
     return [
         row(f"**{kind}, requests/s**", lambda one: f"**{one[kind]['rate']:,.0f}**"),
-        row(f"{kind}: p50, p99 in ms", pair(kind)),
+        row(f"{kind}: p50, p99 in ms", lambda one: _pair(one[kind])),
         row(f"{kind}: connections", lambda one: str(one[kind]["connections"])),
         row(f"{kind}: CPU ms of the server", lambda one: f"{one[kind]['cpu_ms']:.2f}"),
-        row(f"{kind} at half the rate: p50, p99 in ms", pair(f"{kind}_half")),
-        row(f"{kind} at half the rate: CPU ms of the server", lambda one: f"{one[f'{kind}_half']['cpu_ms']:.2f}"),
     ]
+
+
+def _half(kind: str, row: Row) -> list[list[str]]:
+    half = f"{kind}_half"
+    return [
+        row(f"{kind} at half the rate: p50, p99 in ms", lambda one: _pair(one[half])),
+        row(f"{kind} at half the rate: CPU ms of the server", lambda one: f"{one[half]['cpu_ms']:.2f}"),
+    ]
+
+
+def _pair(run: One) -> str:
+    return f"{run['p50_ms']:.1f}, {run['p99_ms']:.1f}"

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from bench.serve_world import STORED_USERS, item, user
+from bench.serve_world import item, user
 from core.events import Event, Interaction
 from core.settings import Settings
 from core.store import Store
@@ -81,10 +81,10 @@ class Server:
 
 
 class Writer:
-    """Commits new events of one user after the other, a little ahead of the requests, which take the users in that order."""
+    """Commits a new event of each of `users` in turn, a little ahead of the requests, which take the users in that order."""
 
-    def __init__(self, store: Store, n_items: int) -> None:
-        self._store, self._n_items = store, n_items
+    def __init__(self, store: Store, n_items: int, users: Iterator[int]) -> None:
+        self._store, self._n_items, self._users = store, n_items, users
         self._claim = store.events.claim("bench", "bench", 0)
         self._rng = np.random.default_rng()
         self._number = count(self._claim.next_offset)
@@ -115,12 +115,11 @@ class Writer:
                 time.sleep(0.0005)
 
     def _run(self) -> None:
-        users = cycle(self._rng.permutation(STORED_USERS).tolist())
         while not self._stop.is_set():
             if len(self._ready) >= AHEAD_EVENTS:
                 time.sleep(0.001)
                 continue
-            batch = [next(users) for _ in range(BATCH_EVENTS)]
+            batch = [next(self._users) for _ in range(BATCH_EVENTS)]
             self._store.events.append([self._event(one) for one in batch], [], [])
             self._ready.extend(map(path_of, batch))
 
