@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from core.errors import TextModelUnavailable
 from core.events import Event, ItemChanged
+from jobs.context import JobContext
+from jobs.text_model import TextModel
 from models.text.generator import Generation, Limits, Prompt
 from tests.streams import event
 
@@ -38,6 +40,35 @@ class Scribe:
         name, what, *year = note.split(" | ")
         self.in_order.append(name)
         return f"{name} is {what} from {year[0]}." if year else f"{name} is {what}."
+
+
+class Parrot(Scribe):
+    """A model that says one sentence about whatever it is asked."""
+
+    def __init__(self, says: str) -> None:
+        super().__init__("parrot@1")
+        self.says = says
+
+    def generate(self, prompts: Sequence[Prompt], limits: Limits, seed: int) -> list[Generation]:
+        return [Generation(self.says, 5, "stop") for _ in super().generate(prompts, limits, seed)]
+
+
+def text_model(scribe: Scribe) -> TextModel:
+    """As a worker has it."""
+    return TextModel(lambda: scribe)
+
+
+def text_of(context: JobContext, item: str) -> tuple[str, str, bool]:
+    """The stored description, who wrote it, and whether it is stale."""
+    found = context.store.contents.content(item, "description", "en")
+    assert found is not None
+    content, stale = found
+    return content.text, content.origin, stale
+
+
+def changes(context: JobContext, item: str) -> int:
+    """How often it was written."""
+    return len(context.store.reviews.history(item, "description", "en"))
 
 
 def film(number: int, item: str, title: str, year: int = 1995, minutes: float | None = None) -> Event:
