@@ -188,7 +188,8 @@ async def _connected(port: int, count: int) -> list[_Connection]:
 
 @dataclass(frozen=True)
 class Figures:
-    """One run: good answers a second, latency, failures, and the server's CPU time for an answer."""
+    """One run: good answers a second, latency, failures, the server's CPU time for an answer, and how late the client itself
+    was, 99 times of 100, where it sent at a rate. `kept`: whether it is one that may be called a rate (bench/serve.py)."""
 
     rate: float
     p50_ms: float
@@ -196,6 +197,8 @@ class Figures:
     failed: int
     cpu_ms: float = 0.0
     connections: int = 0
+    late_ms: float = 0.0
+    kept: bool = True
 
 
 def wrk(port: int, path: str, users: int, connections: int, seconds: float) -> Figures:
@@ -224,4 +227,5 @@ def wrk(port: int, path: str, users: int, connections: int, seconds: float) -> F
 
 def figures(load: Load) -> Figures:
     """The same of a run of our own client."""
-    return Figures(load.rate, load.percentile_ms(50), load.percentile_ms(99), load.failed)
+    late_ms = percentile(load.late_ms, 99) if load.late_ms else 0.0
+    return Figures(load.rate, load.percentile_ms(50), load.percentile_ms(99), load.failed, late_ms=late_ms)

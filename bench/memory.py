@@ -8,8 +8,8 @@ users     the same server when so many different users have asked for recommenda
 swaps     the same server while the live blend is replaced by another version of itself, again and again, 20 requests/s beside
           it: the highest of each stretch, while two versions are loaded, and what is left at its end, when one is
 
-Megabytes that are the process's own (unique set size). A world is made once, as by bench/serve.py. Swaps are made for sizes up
-to --swap-items: at a million items each takes several seconds.
+Megabytes that the process has written and shares with nobody; those of libraries' files are not among them. A world is made
+once, as by bench/serve.py. Swaps are made for sizes up to --swap-items: at a million items each takes several seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,7 +38,8 @@ sys.path.insert(0, str(ROOT))
 from bench.load import at_rate, once  # noqa: E402 -- run as a script, from anywhere
 from bench.pages import markdown  # noqa: E402
 from bench.serve import MODELS, WARM_USERS, world  # noqa: E402
-from bench.serve_process import Server, path_of  # noqa: E402
+from bench.serve_process import Server, own_mb, path_of  # noqa: E402
+from bench.serve_world import live_of_two  # noqa: E402
 from core.registry import open_registry  # noqa: E402
 from core.settings import Settings  # noqa: E402
 from core.store import Store, open_store  # noqa: E402
@@ -89,13 +89,12 @@ def light_load(port: int) -> Iterator[dict[str, float]]:
 
 def parts(settings: Settings) -> dict[str, float]:
     """What the catalogue and the models add to a process that has nothing else, in MB."""
-    own = psutil.Process()
     with open_store(settings) as store:
         service = Service(settings, store, open_registry(settings, store))
-        seen = [own.memory_full_info().uss / 1e6]
+        seen = [own_mb()]
         for load in (service.catalogue.refresh, service.models.refresh):
             load()
-            seen.append(own.memory_full_info().uss / 1e6)
+            seen.append(own_mb())
     return {"catalogue_mb": seen[1] - seen[0], "models_mb": seen[2] - seen[1]}
 
 
@@ -111,12 +110,7 @@ def users(server: Server, most: int) -> dict[str, float]:
 def swaps(settings: Settings, store: Store, server: Server, times: int) -> dict[str, Any]:
     """Replace the live blend `times` times."""
     registry = open_registry(settings, store)
-    live = registry.live()["blend"]
-    if len(store.versions.versions("blend")) < 2:
-        registry.publish(
-            "blend", registry.open(live), trained_until=live.trained_until, snapshot="bench", config=live.config,
-            metrics=live.metrics,
-        )  # fmt: skip
+    live = live_of_two(registry, store)
     stretches, number = [], 0
     sampler = Sampler(server)
     with light_load(server.port) as load, in_a_thread(sampler.sample), httpx.Client(timeout=120) as client:

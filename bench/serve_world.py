@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.progress import Reporter
-from core.registry import open_registry
+from core.registry import Registry, open_registry
 from core.settings import Settings
 from core.store import Store
+from core.store.versions import ModelVersion
 from features.interactions import Interactions
 from migrations.run import upgrade
 from models import RECOMMENDERS
@@ -90,6 +91,17 @@ def item(number: int) -> str:
 def user(number: int) -> str:
     """The id of a user."""
     return f"user-{number:07d}"
+
+
+def live_of_two(registry: Registry, store: Store) -> ModelVersion:
+    """The live blend, of which there is another version afterwards."""
+    live = registry.live()["blend"]
+    if len(store.versions.versions("blend")) < 2:
+        registry.publish(
+            "blend", registry.open(live), trained_until=live.trained_until, snapshot="bench", config=live.config,
+            metrics=live.metrics,
+        )  # fmt: skip
+    return live
 
 
 def make(settings: Settings, store: Store, n_items: int, reporter: Reporter, names: tuple[str, ...]) -> None:

@@ -6,14 +6,12 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from core import tracing
 from core.errors import BrokerUnavailable
@@ -49,25 +47,8 @@ class Bus:
         self.topic = topic
         self._bootstrap = bootstrap
         reach(bootstrap)
-        try:
-            self._producer = Producer(
-                {
-                    "bootstrap.servers": bootstrap,
-                    "acks": "all",
-                    "linger.ms": 5,
-                    "socket.nagle.disable": True,
-                    "partitioner": "murmur2_random",  # as every other client: one owner's events in one partition
-                    "message.max.bytes": 12_000_000,
-                    "message.timeout.ms": 15_000,
-                    "request.timeout.ms": 5_000,
-                    "reconnect.backoff.max.ms": 1_000,
-                    "error_cb": lambda error: log.debug("the broker: %s", error),
-                    "logger": log,
-                    "log_level": 3,
-                }
-            )
-        except (KafkaException, ValueError) as error:
-            raise unreachable(bootstrap, error) from error
+        self._producer = _producer(bootstrap)
+        self._together: Producer | None = None
         self._closed = threading.Event()
         self._hearing = threading.Thread(target=self._hear, name="acknowledgements", daemon=True)
         self._hearing.start()
@@ -79,6 +60,23 @@ class Bus:
         about: dict[str, Any] = {"messaging.system": "kafka", "messaging.batch.message_count": len(messages)}
         with tracing.span(f"publish {self.topic}", "PRODUCER", attributes=about):
             self._deliver(messages, timeout_s)
+
+    def publish_together(self, messages: Sequence[Message], timeout_s: float = 10) -> None:
+        """The same, of one thread alone and of many messages: whoever waits hears once of all of them. `publish` hears of each,
+        and each time a thread takes the interpreter's lock from one that may be answering.
+        """
+        if self._together is None:
+            self._together = _producer(self._bootstrap, {"delivery.report.only.error": True})
+        failed = _Batch(len(messages))
+        deadline = time.monotonic() + timeout_s
+        try:
+            for message in messages:
+                self._send(self._together, message, failed, deadline)
+            left = self._together.flush(max(0.001, deadline - time.monotonic()))
+        except (KafkaException, BufferError) as error:
+            raise unreachable(self._bootstrap, error) from error
+        if left or failed.error is not None:
+            raise unreachable(self._bootstrap, failed.error or TimeoutError("not acknowledged in time"))
 
     def publish_all(
         self, messages: Iterable[Message], total: int, reporter: Reporter, rate: float | None = None
@@ -102,7 +100,7 @@ class Bus:
         batch = _Batch(len(messages))
         try:
             for message in messages:
-                self._send(message, batch, deadline)
+                self._send(self._producer, message, batch, deadline)
         except (KafkaException, BufferError) as error:
             raise unreachable(self._bootstrap, error) from error
         if not batch.settled.wait(max(0.001, deadline - time.monotonic())):
@@ -110,13 +108,13 @@ class Bus:
         if batch.error is not None:
             raise unreachable(self._bootstrap, batch.error)
 
-    def _send(self, message: Message, batch: _Batch, deadline: float) -> None:
+    def _send(self, producer: Producer, message: Message, batch: _Batch, deadline: float) -> None:
         headers: list[tuple[str, str | bytes | None]] = [*message.headers]
         if tracing.on() and all(name != tracing.TRACEPARENT for name, _ in headers):
             headers += tracing.headers()  # beside the event, which stays as it is
         while True:
             try:
-                self._producer.produce(self.topic, message.value, message.key, headers=headers, on_delivery=batch.hear)
+                producer.produce(self.topic, message.value, message.key, headers=headers, on_delivery=batch.hear)
                 return
             except BufferError:  # as many wait as may
                 if time.monotonic() > deadline:
@@ -130,6 +128,8 @@ class Bus:
     def close(self) -> None:
         """Send what is buffered, briefly, and disconnect."""
         self._producer.flush(5)
+        if self._together is not None:
+            self._together.flush(1)  # whoever waited has given up
         self._closed.set()
         self._hearing.join()
 
@@ -138,6 +138,29 @@ class Bus:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _producer(bootstrap: str, more: Mapping[str, Any] | None = None) -> Producer:
+    try:
+        return Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "linger.ms": 5,
+                "socket.nagle.disable": True,
+                "partitioner": "murmur2_random",  # as every other client: one owner's events in one partition
+                "message.max.bytes": 12_000_000,
+                "message.timeout.ms": 15_000,
+                "request.timeout.ms": 5_000,
+                "reconnect.backoff.max.ms": 1_000,
+                "error_cb": lambda error: log.debug("the broker: %s", error),
+                "logger": log,
+                "log_level": 3,
+                **(more or {}),
+            }
+        )
+    except (KafkaException, ValueError) as error:
+        raise unreachable(bootstrap, error) from error
 
 
 class _Batch:
@@ -161,6 +184,9 @@ class _Batch:
 
 def ensure_topic(bootstrap: str, topic: str, partitions: int) -> str:
     """Create the topic where absent; returns its id, which changes when a topic is recreated. Raises BrokerUnavailable."""
+    from kafka import KafkaAdminClient  # a tenth of a second, and a server makes no topics
+    from kafka.errors import KafkaError, TopicAlreadyExistsError
+
     reach(bootstrap)
     try:
         admin = KafkaAdminClient(

@@ -17,12 +17,10 @@ from core.progress import Terminal
 from core.settings import load_settings
 from core.telemetry import set_up_logs, told
 from headwater.commands import content, evaluate, events, models, people
-from headwater.demo import demo as run_demo
 from headwater.roles import running_roles
 from headwater.run import generate_worker, ingest, schedule, serve, stopping
 from headwater.services import attach, running_services
 from headwater.terminal import Json, console, months_of, opened, print_json, print_table, status_of
-from migrations.run import upgrade
 
 app = typer.Typer(
     name="headwater",
@@ -51,6 +49,8 @@ def demo(
     ] = None,
 ) -> None:
     """The whole system on real data (MovieLens-100K, or yours), then a served page. Ctrl-C stops everything."""
+    from headwater.demo import demo as run_demo
+
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, ignoring SIGINT
         signal.signal(number, signal.default_int_handler)
     run_demo(ctx.obj, once=once, data=data)
@@ -59,6 +59,8 @@ def demo(
 @app.command(rich_help_panel=RUN)
 def up(ctx: typer.Context) -> None:
     """All roles in one process tree, on the embedded or the configured services. Ctrl-C stops everything."""
+    from migrations.run import upgrade  # Alembic: who serves does without
+
     with stopping() as stop, running_services(ctx.obj, Terminal()) as settings:
         assert settings.database_url is not None
         upgrade(settings.database_url, settings.namespace)
@@ -77,6 +79,8 @@ for role in (ingest, serve, schedule, generate_worker):
 @app.command(rich_help_panel=RUN)
 def migrate(ctx: typer.Context) -> None:
     """Bring the database to the current schema. Safe to run from several places at once."""
+    from migrations.run import upgrade
+
     settings = attach(ctx.obj)
     assert settings.database_url is not None
     console.print(f"schema {settings.namespace} is at revision {upgrade(settings.database_url, settings.namespace)}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import typer
 from prometheus_client import start_http_server
@@ -20,15 +21,17 @@ from core.errors import Conflict, DatabaseUnavailable
 from core.settings import Settings
 from core.store import Store, open_store
 from core.tracing import exporting
+from headwater import importing
 from headwater.services import attach
-from ingest.consumer import BatchReport, run_consumer
-from ingest.requests import run_requests
 from jobs.context import job_context
 from jobs.generate import TextWriter
 from jobs.requests import RequestWorker
 from jobs.schedule import Schedule
 from jobs.text_model import configured_model
 from models.content.fit import Fits
+
+if TYPE_CHECKING:
+    from ingest.consumer import BatchReport
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +41,16 @@ STOP_S = 9.0  # longer than a lock is waited for and a group left, shorter than 
 
 def ingest(ctx: typer.Context) -> None:
     """Consume events from Kafka into Postgres, exactly once in effect. Run as many as the topic has partitions."""
+    from ingest.consumer import run_consumer  # kafka-python: who serves does without
+
     with stopping() as stop, _role(ctx.obj, "ingest") as (settings, store):
         _until_done("ingest", lambda: run_consumer(settings, store, stop=stop, on_batch=_LagTold(store)), stop)
 
 
 def serve(ctx: typer.Context) -> None:
     """Answer recommendation requests, take events, show the console. Stateless: run any number behind a balancer."""
-    from serving.server import (
-        serve as serve_http,
-    )  # after the arguments were understood: it loads the models' libraries
+    with importing():  # after the arguments were understood: it loads the models' libraries
+        from serving.server import serve as serve_http
 
     settings = attach(ctx.obj)
     with open_store(settings, pool=32) as store, traced(settings, "serve"):
@@ -71,6 +75,8 @@ def generate_worker(ctx: typer.Context) -> None:
     text model may write. Without a text model, or while it is away, the template speaks. `headwater content requests` shows
     how far they are.
     """
+    from ingest.requests import run_requests
+
     with stopping() as stop, _role(ctx.obj, "generate-worker") as (settings, store):
         os.nice(NICENESS)
 

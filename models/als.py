@@ -19,20 +19,19 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 from core.errors import ConfigurationError
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
-from models.blend_terms import newest
+from models.blend_terms import Folding, faded
+from models.neighbours import lengths, most_alike
 from models.recommender import (
     Mask,
     Ranked,
     UserBatch,
     check_shape,
     load_model,
-    most_alike,
     positives_to_learn_from,
     save_model,
     strongest_terms,
@@ -107,19 +106,11 @@ class ALS:
             found[asked] = np.linalg.solve(left, right)[:, :, 0]
         return found
 
-    def fold(self, users: UserBatch) -> Folded:
+    @cached_property
+    def folding(self) -> Folding:
         """See models.blend_terms.FoldingRecommender."""
-        read = newest(users, self.config.history)
-        vectors = self.factors.take(read.items, axis=0)
-        confidence: NDArray[np.float32] = (self.config.alpha * read.weights * self.config.recency**read.age).astype(
-            np.float32
-        )
-        weighted = vectors * confidence[:, None]
-        left, failed = lapack.spotrf(self.gram + weighted.T @ vectors)  # positive definite, as a sum of squares
-        if failed:
-            raise np.linalg.LinAlgError("the factors of the items are not finite, or all zero")
-        vector, _ = lapack.spotrs(left, weighted.sum(axis=0))
-        return Folded(self.factors, read.items, weighted, left, vector)
+        counts = self.config.alpha * faded(self.config.history, self.config.recency)
+        return Folding(np.ascontiguousarray(self.factors, np.float32), self.gram, counts)
 
     def scores(self, users: UserBatch) -> NDArray[np.float32]:
         """(B, n_items) float32, -inf throughout where the history is empty."""
@@ -135,7 +126,7 @@ class ALS:
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """By the cosine of item vectors."""
-        return most_alike(self._directions, item_ix, k, exclude)
+        return most_alike(self.factors, self._lengths, item_ix, k, exclude)
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
         """The score is a sum over the history (section 5 of the paper); these are its largest terms."""
@@ -156,11 +147,9 @@ class ALS:
         return cls(config, saved.item_ids, saved.trained_until_s, factors, _gram(factors, config))
 
     @cached_property
-    def _directions(self) -> NDArray[np.float32]:
-        """(n_items, d) float32 of length 1 (a zero vector stays zero)."""
-        length = np.linalg.norm(self.factors, axis=1, keepdims=True)
-        directions: NDArray[np.float32] = self.factors / np.maximum(length, np.float32(1e-12))
-        return directions
+    def _lengths(self) -> NDArray[np.float32]:
+        """(n_items,) float32."""
+        return lengths(self.factors)
 
     def _padded(self, users: UserBatch) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Histories side by side: items (B, L) int32 and confidence (B, L) float32, zero where there is none."""
@@ -193,24 +182,6 @@ class ALS:
         spoken = np.repeat(items, k, axis=0).ravel()
         named = strongest_terms(slot, spoken, terms.ravel().astype(np.float32), (batch * k, len(self.item_ids)), limit)
         return named.reshape(batch, k, limit)
-
-
-@dataclass(frozen=True)
-class Folded:
-    """One user, as models.blend_terms.Folded: `items` (h,), their vectors times their confidence `weighted` (h, d), and the
-    Cholesky factor `left` (d, d) of the system that `vector` (d,) solves."""
-
-    factors: NDArray[np.float32]
-    items: NDArray[np.int32]
-    weighted: NDArray[np.float32]
-    left: NDArray[np.float32]
-    vector: NDArray[np.float32]
-
-    def shares(self, item_ix: NDArray[np.int32]) -> NDArray[np.float32]:
-        """(k, h): the terms of the sum that the score is, 0 for an item of -1."""
-        asked, _ = lapack.spotrs(self.left, self.factors[np.maximum(item_ix, 0)].T)
-        found: NDArray[np.float32] = asked.T @ self.weighted.T * (item_ix >= 0)[:, None]
-        return found
 
 
 def _train(matrix: sparse.csr_matrix, config: ALSConfig, seed: int, reporter: Reporter) -> Factors:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+CHECKED_AT_ONCE = 1 << 18  # numbers
 LENGTH_BYTES = 8  # of the number that a file of safetensors begins with: how long its header is
 KINDS = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
@@ -38,6 +39,20 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
                     raise ValueError(f"{file} ends within {name!r}")
                 left = left[got:]
     return made
+
+
+def finite(array: NDArray[Any]) -> bool:
+    """Whether all of it is, without a mask of the whole: memory that is new costs more than looking."""
+    if array.dtype.kind in "iub":
+        return True
+    flat = array.reshape(-1)
+    return all(bool(np.isfinite(flat[at : at + CHECKED_AT_ONCE]).all()) for at in range(0, len(flat), CHECKED_AT_ONCE))
+
+
+def rows_fit(indptr: NDArray[Any], indices: NDArray[Any], n: int) -> bool:
+    """Whether these, of (n + 1,) and (m,), are the rows of a csr matrix of n columns."""
+    within = not len(indices) or bool(indices.min() >= 0 and indices.max() < n)
+    return within and bool(indptr[0] == 0 and (indptr[:-1] <= indptr[1:]).all())
 
 
 def _empty(stored: Any) -> NDArray[Any]:

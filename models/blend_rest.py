@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.recommender import Mask
 
 BLOCK = 64  # rows that are looked at together, or not at all
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 4_096  # of which doubles stay in the cache
 TYPICAL = 1_000  # items whose vectors stand for those of users
 
 
@@ -33,6 +33,8 @@ class Near(NamedTuple):
     order: NDArray[np.int32]
     norms: NDArray[np.float64]
     sames: NDArray[np.float64]
+    kinds: NDArray[np.uint8]
+    levels: NDArray[np.float64]
     query: NDArray[np.float32]
     reach: float
     strange: NDArray[np.int32]
@@ -46,8 +48,10 @@ class Vectors:
     may be said of an item: `bounds` (n, 2) float32, what everyone is told and the length of its vector.
 
     `order` has the rows of items with a vector by how much may be said of them at most to a user like most, in blocks, the last
-    one filled with -1; `norms` and `sames` are the largest of each block. `strange` are the rows of those without, whose `own` is
-    -1: what members learned of since this one was trained. `told` are those of them that everyone is told something of.
+    one filled with -1; `norms` and `sames` are the largest of each block. `kinds` (n,) uint8 are the bounds in one byte, 16 times
+    the level of the first and that of the second, of which `levels` (2, 16) are the largest. `strange` are the rows of those
+    without, whose `own` is -1: what members learned of since this one was trained. `told` are those of them that everyone is
+    told something of.
     """
 
     vectors: NDArray[np.float32]
@@ -58,6 +62,8 @@ class Vectors:
     order: NDArray[np.int32]
     norms: NDArray[np.float64]
     sames: NDArray[np.float64]
+    kinds: NDArray[np.uint8]
+    levels: NDArray[np.float64]
     strange: NDArray[np.int32]
     told: NDArray[np.int32]
 
@@ -73,14 +79,16 @@ class Vectors:
         """Of a member that counts `weight`. Everyone is told `same` (n,) of the items, but only of those in the rows `told` is
         anything spoken."""
         n, d = vectors.shape
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        squares = np.zeros((d, d))
+        total, squares, length = np.zeros(d), np.zeros((d, d)), np.empty(n)
         for at in range(0, n, ROWS_AT_ONCE):
             part = vectors[at : at + ROWS_AT_ONCE].astype(np.float64)
+            total += part.sum(axis=0)
             squares += part.T @ part
+            length[at : at + ROWS_AT_ONCE] = np.sqrt(np.einsum("ij,ij->i", part, part))
+        mean = total / n
         covariance = squares / n - np.outer(mean, mean)
         rows, norm = np.flatnonzero(own >= 0), np.zeros(len(own))
-        norm[rows] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[own[rows]]
+        norm[rows] = length[own[rows]]
         typical = vectors[:: -(-n // TYPICAL)].astype(np.float64)  # users are among items
         deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", typical, covariance, typical), 1e-12))
         reach = weight * float(np.median(np.linalg.norm(typical, axis=1) / deviation))
@@ -90,23 +98,30 @@ class Vectors:
         norms, sames = (np.where(blocks < 0, -np.inf, values[blocks]).max(axis=1) for values in (norm, same))
         bounds = np.stack([same, norm], axis=1).astype(np.float32)  # their rounding is that of the products
         strange = np.flatnonzero(own < 0).astype(np.int32)
+        ends = [_levels(bounds[:, side]) for side in (0, 1)]
+        said, long = (end.searchsorted(bounds[:, side]).astype(np.uint8) for side, end in enumerate(ends))
         return cls(
             np.ascontiguousarray(vectors, np.float32), own, bounds, mean, covariance, order, np.maximum(norms, 0), sames,
-            strange, told[own[told] < 0],
+            16 * said + long, np.array(ends, np.float64), strange, told[own[told] < 0],
         )  # fmt: skip
 
     def near(self, encoded: NDArray[np.float32], weight: float, lowest: float) -> Near:
         """What the member says to the user with this vector (d,), standardised and weighed, with what everyone is told. Items
         without a vector count as the `lowest` product of all, or 0 (see `standardised`)."""
-        user = encoded.astype(np.float64)
-        known = len(self.vectors) / len(self.own)
-        apart = float(user @ self.mean) - lowest  # the variance within the two kinds of items, and between them
-        square = known * float(user @ self.covariance @ user) + known * (1 - known) * apart**2
-        scale = weight / (square**0.5 if square > 0 else 1.0)
-        query, less = user * scale, lowest * scale
-        reach, constant = float(query @ query) ** 0.5, -(known * float(query @ self.mean) + (1 - known) * less)
-        rest = (self.bounds, self.vectors, self.own, self.order, self.norms, self.sames)
-        return Near(constant, *rest, query.astype(np.float32), reach, self.strange, self.told, less)
+        from models import blend_fold  # compiled: who asks for no user does without
+
+        query, known = np.empty(len(encoded), np.float32), len(self.vectors) / len(self.own)
+        constant, reach, less = blend_fold.spread(encoded, self.mean, self.covariance, known, weight, lowest, query)
+        rest = (self.bounds, self.vectors, self.own, self.order, self.norms, self.sames, self.kinds, self.levels)
+        return Near(constant, *rest, query, reach, self.strange, self.told, less)
+
+
+def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(16,), ascending: ends of as many ranges, the largest of them narrower the lower they lie, for most values are low."""
+    least, most = values.min(initial=np.inf), values.max(initial=-np.inf)
+    ends: NDArray[np.float32] = (least + (most - least) * (np.arange(1, 17) / 16) ** 3).astype(np.float32)
+    ends[-1] = most
+    return ends
 
 
 def standardised(scores: NDArray[np.float32], trained: Mask | None = None) -> NDArray[np.float32]:

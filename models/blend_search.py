@@ -11,16 +11,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import blend_fold
 from models import blend_kernel as kernel
+from models import blend_reasons as reasons
 from models.blend_rest import Near, Vectors, standardised
 from models.blend_terms import (
     Asked,
-    Folded,
+    Folding,
     FoldingRecommender,
     ImpersonalRecommender,
     SparseRecommender,
@@ -74,23 +76,21 @@ class Search:
 
         None where the history leads to so much of the catalogue that the dense way is the right one.
         """
-        said = self._said(users)
-        terms = int(sum((one.stops - one.starts).sum() for one in said.terms))
-        room = _room(len(self.same), len(self.parts), terms)
+        room, (items, weighs) = self._room(), (users.items, users.weights)
         _own.room = None  # what fails on the way is to leave nothing behind
         found, best, count = np.empty(k, np.int32), np.empty(k, np.float32), 0
-        for part, (asked, one) in enumerate(zip(self.parts, said.terms, strict=True)):
-            count = kernel.add(*one[:5], asked.moved, part, room.place, room.touched, room.totals, count)
+        for at, (asked, terms) in enumerate(self._terms):
+            count = kernel.add(items, weighs, *asked.moved, *terms, at, room.place, room.touched, room.totals, count)
         if count >= self.size:
             return None
-        trained, weights = _ALL if self.trained is None else self.trained, self._weights
-        constant = kernel.weigh(room.totals, room.touched, count, weights, self.size, trained, room.scores)
+        trained = _ALL if self.trained is None else self.trained
+        constant = kernel.weigh(room.totals, room.touched, count, self._weights, self.size, trained, room.scores)
         touched = (room.scores, room.touched, count, constant)
         into = (allowed, rows, room.place, found, best)
-        near = self._near(users, said)
+        near = self._near(users)
         if near is not None:
             kernel.best_near(*touched[:3], constant + near.constant, *near[1:], *into)
-        elif not self.wholes or (self._vectors is not None and self._folds is not None):  # it has nothing to fold in
+        elif not self.wholes or (self._vectors is not None and self._folding is not None):  # it has nothing to fold in
             kernel.best_alike(*touched, self.same, self.order, *into)
         else:
             whole, speaks = self._dense(users)
@@ -103,33 +103,37 @@ class Search:
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int) -> NDArray[np.int32]:
         """As Blend.because, for a batch of one: (k, limit) int32 for items (k,)."""
-        said, history = self._said(users), np.unique(users.items)
-        k, folded = len(item_ix), said.folded
+        items, weighs, k = users.items, users.weights, len(item_ix)
+        folded = self._folded(users)
         others = self.wholes if folded is None else self.wholes[1:]
+        history, owner = np.empty(len(items), np.int32), np.empty(len(items), np.int32)
+        history = history[: reasons.distinct(items, self._room().place, history, owner)]
         shared = np.zeros((len(self.parts) + (folded is not None), k, len(history)))
-        for at, (part, one) in enumerate(zip(self.parts, said.terms, strict=True)):
-            kernel.shares(*one[:5], part.moved, history.searchsorted(part.back[one.items]), item_ix, shared[at])
+        for at, (part, terms) in enumerate(self._terms):
+            reasons.shares(items, weighs, part.moved[0], *terms, owner, item_ix, shared[at])
         weights = self._weights
-        if folded is not None:
-            whole = self.wholes[0]
-            shared[-1] = _by_item(folded.shares(whole.known(item_ix)), whole.back[folded.items], history)
-            weights = np.append(weights, whole.weight)
+        if folded is not None and self._folding is not None:
+            left, whole = folded.left, self.wholes[0]
+            blend_fold.carried(items, weighs, whole.moved[0], *self._folding, left, owner, item_ix, shared[-1])
+            weights = self._all_weights
         votes = np.zeros((k, len(history)))
         for whole in others:
             slot, place = np.nonzero((spoken := whole.because(users, item_ix[None], limit)[0]) >= 0)
-            np.add.at(votes, (slot, history.searchsorted(spoken[slot, place])), whole.weight / (1 + place))
+            where = (spoken[slot, place, None] == history).argmax(axis=1)
+            np.add.at(votes, (slot, where), whole.weight / (1 + place))
         found = np.empty((k, limit), np.int32)
-        kernel.named(shared, weights, votes, history, found)
+        reasons.named(shared, weights, votes, history, found)
         return found
 
-    def _near(self, users: UserBatch, said: _Said) -> Near | None:
+    def _near(self, users: UserBatch) -> Near | None:
         """What the only whole says of every item, where it has vectors."""
         if self._vectors is None or not len(users.items):
             return None
         found, member = self._vectors, self.wholes[0]
-        if said.folded is not None:
-            user = said.folded.vector
-        elif self._folds is None and len((own := member.users(users)).items):
+        folded = self._folded(users)
+        if folded is not None:
+            user = folded.vector
+        elif self._folding is None and len((own := member.users(users)).items):
             user = cast(VectorRecommender, member.model).encode(own)[0]
         else:
             return None
@@ -155,10 +159,25 @@ class Search:
         return np.array([part.weight for part in self.parts])
 
     @cached_property
-    def _folds(self) -> FoldingRecommender | None:
-        """The first of the wholes, where it folds a history in."""
+    def _all_weights(self) -> NDArray[np.float64]:
+        """(parts + 1,): and of the first of the wholes."""
+        return np.array([*self._weights, *(whole.weight for whole in self.wholes[:1])])
+
+    @cached_property
+    def _terms(self) -> list[tuple[Asked, Terms]]:
+        """What each of the parts says."""
+        return [(part, cast(SparseRecommender, part.model).terms) for part in self.parts]
+
+    @cached_property
+    def _folding(self) -> Folding | None:
+        """Of the first of the wholes, where it folds a history in."""
         model = self.wholes[0].model if self.wholes else None
-        return model if isinstance(model, FoldingRecommender) else None
+        return model.folding if isinstance(model, FoldingRecommender) else None
+
+    @cached_property
+    def _slots(self) -> int:
+        """As many as the items of one user can take, and one more."""
+        return min(len(self.same), sum(terms.most for _, terms in self._terms)) + 1
 
     @cached_property
     def _vectors(self) -> Vectors | None:
@@ -170,54 +189,47 @@ class Search:
             return None
         return Vectors.of(whole.model.item_vectors(), whole.own, self.same, self.order, whole.weight)
 
-    def _said(self, users: UserBatch) -> _Said:
-        """What the members say to a user; kept for the last one, who is asked about first for items, then for reasons."""
-        kept: tuple[Search, UserBatch, _Said] | None = getattr(_own, "said", None)
+    def _folded(self, users: UserBatch) -> _Folded | None:
+        """The user as the first of the wholes folds them in, None where there is nothing that it could; kept for the last one,
+        who is asked about first for items, then for reasons."""
+        if self._folding is None:
+            return None
+        kept: tuple[Search, UserBatch, _Folded | None] | None = getattr(_own, "folded", None)
         if kept is None or kept[0] is not self or kept[1] is not users:
-            folded = None
-            if self._folds is not None:
-                own = self.wholes[0].users(users)
-                folded = self._folds.fold(own) if len(own.items) else None
-            terms = [cast(SparseRecommender, part.model).terms(part.users(users)) for part in self.parts]
-            kept = _own.said = (self, users, _Said(terms, folded))
+            d = len(self._folding.gram)
+            made = _Folded(np.empty((d, d), np.float32), np.empty(d, np.float32))
+            size = blend_fold.fold(users.items, users.weights, self.wholes[0].moved[0], *self._folding, *made)
+            if size < 0:
+                raise np.linalg.LinAlgError("the factors of the items are not finite, or all zero")
+            kept = _own.folded = (self, users, made if size else None)
         return kept[2]
 
+    def _room(self) -> _Room:
+        """This thread's, for this blend."""
+        kept: _Room | None = getattr(_own, "room", None)
+        if kept is None or kept.of is not self:
+            totals = np.zeros((len(self.parts), self._slots), np.float32)
+            place, touched = np.zeros(len(self.same), np.int32), np.empty(self._slots, np.int32)
+            kept = _own.room = _Room(self, place, touched, totals, np.empty(self._slots))
+        return kept
 
-@dataclass(frozen=True)
-class _Said:
-    """What is said to one user: the `terms` of each part, in its rows, and the user as the first of the wholes has folded them
-    in, where it does."""
 
-    terms: list[Terms]
-    folded: Folded | None
+class _Folded(NamedTuple):
+    """One user: the `vector` (d,), and what is `left` (d, d) of the system that it solves (models.blend_fold.fold)."""
+
+    left: NDArray[np.float32]
+    vector: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Room:
-    """Room for one thread to work in, as models.blend_kernel names it: kept from one request to the next."""
+    """Room for one thread to work in, as models.blend_kernel names it: kept from one request to the next `of` the same."""
 
+    of: Search
     place: NDArray[np.int32]
     touched: NDArray[np.int32]
     totals: NDArray[np.float32]
     scores: NDArray[np.float64]
 
 
-def _room(n: int, parts: int, terms: int) -> _Room:
-    kept: _Room | None = getattr(_own, "room", None)
-    slots = min(n, terms) + 1
-    if kept is None or len(kept.place) < n or len(kept.touched) < slots or len(kept.totals) != parts:
-        slots = min(n, 2 * terms) + 1
-        totals = np.zeros((parts, slots), np.float32)
-        kept = _Room(np.zeros(n, np.int32), np.empty(slots, np.int32), totals, np.empty(slots))
-    return kept
-
-
 _ALL = np.zeros(0, bool)
-
-
-def _by_item(shares: NDArray[np.float32], items: NDArray[np.int32], history: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Shares (k, h) of interactions with `items` (h,) as those of the distinct items `history` (H,): (k, H)."""
-    k, wide = len(shares), len(history)
-    column = np.arange(k)[:, None] * wide + np.searchsorted(history, items)
-    found: NDArray[np.float64] = np.bincount(column.ravel(), shares.ravel(), k * wide).astype(np.float64, copy=False)
-    return found.reshape(k, wide)

@@ -16,43 +16,43 @@ NO_ROWS: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 class Terms(NamedTuple):
-    """What the h interactions of a user with `items` (h,) int32 say: interaction i of the items `columns`[starts[i]:stops[i]], of
-    which one may be met several times, the `values` there, and it counts `weights`[i].
+    """What each item of a history says: item i of the items `columns`[indptr[i]:indptr[i + 1]], of which one may be met several
+    times, the `values` there; where `indptr` is empty, of itself alone, and 1. An interaction that a more follow counts
+    `counts`[a], where `weighed` times its weight; those that as many follow as there are counts say nothing.
 
-    `columns` int32 and `values` float32 may be a whole model's; `starts` and `stops` (h,) are int64, `weights` (h,) float32.
+    `indptr` (n_items + 1,) or (0,) is int32 or int64, `columns` int32, `values` float32, `counts` float64.
     """
 
+    indptr: NDArray[np.int32] | NDArray[np.int64]
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    items: NDArray[np.int32]
+    counts: NDArray[np.float64]
+    weighed: bool
+
+    @property
+    def most(self) -> int:
+        """Of how many items something is said to one user at most."""
+        return len(self.counts) * (int(np.diff(self.indptr).max(initial=0)) if len(self.indptr) else 1)
 
 
-def newest(users: UserBatch, n: int) -> UserBatch:
-    """As `users.newest(n)` for a batch of one, but as views: not to be given to scipy, which sorts."""
-    size = len(users.items)
-    if size <= n:
-        return users
-    last, indptr = slice(size - n, size), np.array([0, n], np.int64)
-    return UserBatch(users.rows, indptr, users.items[last], users.times_s[last], users.weights[last], users.now_s)
-
-
-def row_terms(matrix: sparse.csr_matrix, items: NDArray[np.int32], weights: NDArray[np.float32]) -> Terms:
-    """The rows of a csr matrix for `items` (h,), which count `weights` (h,)."""
+def row_terms(matrix: sparse.csr_matrix, history: int, recency: float) -> Terms:
+    """The rows of a csr matrix for the newest `history` interactions, each counting `recency` times the one after it."""
     columns, values = matrix.indices.astype(np.int32, copy=False), matrix.data.astype(np.float32, copy=False)
-    starts, stops = matrix.indptr.take(items), matrix.indptr[1:].take(items)
-    return Terms(columns, values, starts.astype(np.int64), stops.astype(np.int64), weights, items)
+    return Terms(matrix.indptr, columns, values, faded(history, recency), True)
+
+
+def faded(history: int, recency: float) -> NDArray[np.float64]:
+    """(history,): how much interactions count, the newest first."""
+    return recency ** np.arange(max(history, 0), dtype=np.float64)
 
 
 @runtime_checkable
 class SparseRecommender(Recommender, Protocol):
     """A recommender that says something of few items for each user, what the history leads to, and never speaks against one."""
 
-    def terms(self, users: UserBatch) -> Terms:
-        """What is said, for a batch of one. The sum over an item's terms is its score where it is above 0; of all others
-        nothing is said."""
+    @property
+    def terms(self) -> Terms:
+        """What is said. The sum over an item's terms is its score where it is above 0; of all others nothing is said."""
 
 
 @runtime_checkable
@@ -63,27 +63,23 @@ class ImpersonalRecommender(Recommender, Protocol):
         """(n_items,) float32: the scores, -inf where it does not speak."""
 
 
-class Folded(Protocol):
-    """One user in a vector space."""
+class Folding(NamedTuple):
+    """How a history becomes a vector: the x that solves (gram + sum_j c_j y_j y_j^T) x = sum_j c_j y_j, y_j being the item's row
+    of `factors` (n_items, d) and c_j its weight times `counts`[a], where a interactions follow; as `encode` gives it. What more
+    follow than there are counts is left out. `gram` is (d, d), both float32, `counts` float64.
+    """
 
-    @property
-    def vector(self) -> NDArray[np.float32]:
-        """(d,): as `encode` gives it."""
-
-    @property
-    def items(self) -> NDArray[np.int32]:
-        """(h,): the interactions that were folded in."""
-
-    def shares(self, item_ix: NDArray[np.int32]) -> NDArray[np.float32]:
-        """(k, h): how much of the score of each of these items each interaction carries; 0 for an item of -1."""
+    factors: NDArray[np.float32]
+    gram: NDArray[np.float32]
+    counts: NDArray[np.float64]
 
 
 @runtime_checkable
 class FoldingRecommender(VectorRecommender, Protocol):
     """A recommender of vectors whose scores are sums over the history."""
 
-    def fold(self, users: UserBatch) -> Folded:
-        """For a batch of one whose history is not empty."""
+    @property
+    def folding(self) -> Folding: ...
 
 
 @dataclass(frozen=True)
@@ -128,6 +124,6 @@ class Asked:
         return item_ix if self.alike else np.where(item_ix >= 0, self.own[item_ix], -1).astype(np.int32)
 
     @cached_property
-    def moved(self) -> NDArray[np.int32]:
-        """`back`, or (0,) where the rows are the same."""
-        return NO_ROWS if self.alike else self.back
+    def moved(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """`own` and `back`, both (0,) where the rows are the same."""
+        return (NO_ROWS, NO_ROWS) if self.alike else (self.own, self.back)

@@ -20,13 +20,13 @@ from scipy import sparse
 from core.errors import ConfigurationError
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
+from models.neighbours import lengths, most_alike
 from models.recommender import (
     Mask,
     Ranked,
     UserBatch,
     check_shape,
     load_model,
-    most_alike,
     positives_to_learn_from,
     save_model,
     strongest_terms,
@@ -103,7 +103,7 @@ class BPR:
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """By the cosine of the factors."""
-        return most_alike(self._directions, item_ix, k, exclude)
+        return most_alike(self.factors, self._lengths, item_ix, k, exclude)
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
         """The score is a sum over the history and the item's bias; these are the largest terms of the former."""
@@ -139,11 +139,9 @@ class BPR:
         return np.hstack([self.factors, self.bias[:, None]])
 
     @cached_property
-    def _directions(self) -> NDArray[np.float32]:
-        """(n_items, d) float32 of length 1 (a zero vector stays zero)."""
-        length = np.linalg.norm(self.factors, axis=1, keepdims=True)
-        directions: NDArray[np.float32] = self.factors / np.maximum(length, np.float32(1e-12))
-        return directions
+    def _lengths(self) -> NDArray[np.float32]:
+        """(n_items,) float32."""
+        return lengths(self.factors)
 
     def _weight(self, read: UserBatch) -> NDArray[np.float32]:
         """(m,) float32: the share of each interaction in its user's mean, times the gain."""

@@ -99,9 +99,10 @@ class Linear:
         """See models.recommender.Recommender."""
         return self.neighbours.recommend(users, k, exclude)
 
-    def terms(self, users: UserBatch) -> Terms:
+    @property
+    def terms(self) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        return self.neighbours.terms(users)
+        return self.neighbours.terms
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """The items that each speaks for most."""

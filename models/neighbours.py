@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from core.errors import ArtifactCorrupt
-from models.blend_terms import Terms, newest, row_terms
-from models.recommender import Mask, Ranked, UserBatch, check_shape, ragged_top_k, strongest_terms
+from models.arrays import rows_fit
+from models.blend_terms import Terms, row_terms
+from models.recommender import Mask, Ranked, UserBatch, check_shape, ragged_top_k, strongest_terms, top_k
 
 ARRAYS = ("indptr", "indices", "data")
 
@@ -38,10 +40,10 @@ class Neighbours:
         """The top of `scores`; costs what the neighbours of the history cost, not what the catalogue does."""
         return _ranked(self._reached(users), k, exclude)
 
-    def terms(self, users: UserBatch) -> Terms:
+    @cached_property
+    def terms(self) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = newest(users, self.history)
-        return row_terms(self.weights, read.items, counts(read, self.recency))
+        return row_terms(self.weights, self.history, self.recency)
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """The strongest neighbours of each item, itself left out."""
@@ -78,12 +80,35 @@ class Neighbours:
         check_shape(folder, indptr, n_items + 1)
         check_shape(folder, data, int(indptr[-1]))
         check_shape(folder, indices, int(indptr[-1]))
-        if indptr[0] != 0 or np.any(np.diff(indptr) < 0) or np.any(indices < 0) or np.any(indices >= n_items):
+        if not rows_fit(indptr, indices, n_items):
             raise ArtifactCorrupt(f"{folder}: weights point outside the {n_items} items; train and publish again")
         return cls(sparse.csr_matrix((data, indices, indptr), shape=(n_items, n_items)), history, recency)
 
     def _reached(self, users: UserBatch) -> sparse.csr_matrix:
         return history_matrix(users, self.weights.shape[0], self.history, self.recency) @ self.weights
+
+
+def lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) float32: the length of each of `vectors` (n, d), no less than lets a zero vector be divided by it."""
+    squared = np.einsum("ij,ij->i", vectors, vectors)  # without a second such matrix
+    found: NDArray[np.float32] = np.maximum(np.sqrt(squared), np.float32(1e-12))
+    return found
+
+
+def most_alike(
+    vectors: NDArray[np.float32],
+    length: NDArray[np.float32],
+    item_ix: NDArray[np.int32],
+    k: int,
+    exclude: Mask | None = None,
+) -> Ranked:
+    """The k items of the largest cosine with each of `item_ix`, itself left out. `vectors` (n_items, d) are as long as `length`
+    (n_items,) says."""
+    directions: NDArray[np.float32] = vectors[item_ix] / length[item_ix, None]
+    scores: NDArray[np.float32] = directions @ vectors.T
+    scores /= length
+    scores[np.arange(len(item_ix)), item_ix] = -np.inf
+    return top_k(scores, k, exclude)
 
 
 def counts(read: UserBatch, recency: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from core.errors import ArtifactCorrupt, Conflict
 from core.lazy import lazy
 from core.progress import Reporter
 from features.interactions import Interactions
-from models.arrays import read_arrays
+from models.arrays import finite, read_arrays
 from models.shared_ids import shared_ids
 
 ConfigT = TypeVar("ConfigT")
@@ -208,15 +208,6 @@ def knowing(model: Recommender, item_ids: NDArray[np.object_]) -> Recommender:
     return model.with_items(item_ids) if isinstance(model, OpenRecommender) else model
 
 
-def most_alike(
-    directions: NDArray[np.float32], item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None
-) -> Ranked:
-    """The k items of the largest cosine with each of `item_ix`, itself left out. `directions` (n_items, d) have length 1."""
-    scores = directions[item_ix] @ directions.T
-    scores[np.arange(len(item_ix)), item_ix] = -np.inf
-    return top_k(scores, k, exclude)
-
-
 def top_k(scores: NDArray[np.float32], k: int, exclude: Mask | None = None) -> Ranked:
     """The k best columns of each row of `scores` (B, n): rows (B, k) int32 and scores (B, k) float32, best first.
 
@@ -332,7 +323,7 @@ def load_model(folder: Path, name: str, arrays: Sequence[str]) -> Saved:
 def check_shape(folder: Path, array: NDArray[Any], *shape: int | None) -> None:
     """Raise ArtifactCorrupt unless `array` is finite and has this shape (None: any length)."""
     fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-    if not fits or not np.isfinite(array).all():
+    if not fits or not finite(array):
         raise ArtifactCorrupt(f"{folder}: an array of shape {array.shape} does not fit {shape}, or is not finite")
 
 

@@ -7,6 +7,7 @@ et al. 2014 ("The dynamics of repeat consumption"). An item met several times ad
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -17,7 +18,7 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
-from models.blend_terms import Terms, newest
+from models.blend_terms import NO_ROWS, Terms
 from models.recommender import (
     Mask,
     Ranked,
@@ -85,12 +86,11 @@ class Repeat:
             row, column, chance = row[kept], column[kept], chance[kept]
         return ragged_top_k(row, column, chance, len(users), k)
 
-    def terms(self, users: UserBatch) -> Terms:
+    @cached_property
+    def terms(self) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = newest(users, self.config.history)
-        one_each = np.arange(len(read.items) + 1)
-        chance = self.chance[read.age].astype(np.float32, copy=False)
-        return Terms(read.items, np.ones(len(chance), np.float32), one_each[:-1], one_each[1:], chance, read.items)
+        chance = self.chance[: self.config.history].astype(np.float64)
+        return Terms(NO_ROWS, NO_ROWS, np.zeros(0, np.float32), chance, False)
 
     def with_items(self, item_ids: NDArray[np.object_]) -> Self:
         """What one had may come again also where nobody had it in training."""

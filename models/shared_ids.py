@@ -25,12 +25,22 @@ def shared_ids(raw: bytes) -> NDArray[np.object_]:
     ids = _known.get(digest)
     if ids is None:
         found = msgspec.json.decode(raw, type=list[str])
-        seen: set[str] = set()
-        for at in range(0, len(found), AT_ONCE):
-            seen.update(found[at : at + AT_ONCE])
-        if len(seen) < len(found):
-            raise ValueError("items.json names an item twice")
         ids = np.array(found, dtype=np.object_)
+        if not _ascending(ids) and not _distinct(found):
+            raise ValueError("items.json names an item twice")
         ids.flags.writeable = False
         _known[digest] = ids
     return ids
+
+
+def _ascending(ids: NDArray[np.object_]) -> bool:
+    """As they are saved: none is there twice then, which a set of them would tell in three times the time."""
+    parts = (ids[at : at + AT_ONCE + 1] for at in range(0, len(ids), AT_ONCE))
+    return all(bool(np.less(part[:-1], part[1:], dtype=bool).all()) for part in parts)
+
+
+def _distinct(ids: list[str]) -> bool:
+    seen: set[str] = set()
+    for at in range(0, len(ids), AT_ONCE):
+        seen.update(ids[at : at + AT_ONCE])
+    return len(seen) == len(ids)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple, Self
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from models import text_kernel
 from models.item_text import words
+from models.recommender import Mask
 
 BUCKETS = 1 << 18
 MOST_WORDS = 32  # the weightiest of a text; what a long description adds beyond is mostly noise, and costs time
@@ -63,76 +63,99 @@ class Rarity:
         return buckets.take(ascending), weights / np.float32(length or 1.0)
 
 
-def unit(buckets: NDArray[np.int32], weights: NDArray[np.float32]) -> TextVector:
-    """The vector with these entries, those of one bucket added up, scaled to length 1; empty where there is nothing."""
-    if len(buckets) == 0:
-        return buckets, weights
-    order = buckets.argsort(kind="stable")
-    ascending = buckets.take(order)
-    new = np.ones(len(order), bool)
-    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
-    first = new.nonzero()[0]
-    total = np.add.reduceat(weights.take(order), first)
-    length = math.sqrt(float(total @ total))
-    return ascending.take(first), (total / (length or 1.0)).astype(np.float32, copy=False)
-
-
 class Texts(NamedTuple):
-    """m texts side by side: entry i is of text `owner`[i], which has `weights`[i] float32 in bucket `buckets`[i] int32."""
+    """m texts side by side: text i has `sizes`[i] words (m,) int32, the first of `buckets`[i] int32, ascending, and `weights`[i]
+    float32, both (m, MOST_WORDS)."""
 
-    m: int
+    sizes: NDArray[np.int32]
     buckets: NDArray[np.int32]
     weights: NDArray[np.float32]
-    owner: NDArray[np.int64]
+
+    @classmethod
+    def room(cls, m: int) -> Self:
+        """For m texts, that are empty so far."""
+        return cls(np.zeros(m, np.int32), np.zeros((m, MOST_WORDS), np.int32), np.zeros((m, MOST_WORDS), np.float32))
 
     @classmethod
     def of(cls, vectors: Sequence[TextVector]) -> Self:
         """These vectors."""
-        buckets, weights = [buckets for buckets, _ in vectors], [weights for _, weights in vectors]
-        owner = np.arange(len(vectors)).repeat([len(one) for one in buckets])
-        return cls(len(vectors), np.concatenate([NO_BUCKETS, *buckets]), np.concatenate([NO_WEIGHTS, *weights]), owner)
+        made = cls.room(len(vectors))
+        for at, vector in enumerate(vectors):
+            made.put(at, vector)
+        return made
 
+    def put(self, at: int, vector: TextVector) -> None:
+        """Let text `at` be this one."""
+        size = len(vector[0])
+        self.sizes[at] = size
+        self.buckets[at, :size], self.weights[at, :size] = vector
 
-def mean(texts: Texts, weights: Sequence[float]) -> TextVector:
-    """The direction of the weighted sum of texts."""
-    return unit(texts.buckets, texts.weights * np.array(weights, np.float32).take(texts.owner))
+    def take(self, at: NDArray[np.int32]) -> Texts:
+        """Copies of these."""
+        return Texts(self.sizes.take(at), self.buckets.take(at, 0), self.weights.take(at, 0))
+
+    def vector(self, at: int) -> TextVector:
+        """One of them; read-only."""
+        size = self.sizes[at]
+        return self.buckets[at, :size], self.weights[at, :size]
 
 
 def cosines(texts: Texts, other: TextVector) -> NDArray[np.float32]:
     """(m,) float32, 0 to 1: how much each text is like another."""
-    if len(other[0]) == 0:
-        return np.zeros(texts.m, np.float32)
-    at = np.minimum(other[0].searchsorted(texts.buckets), len(other[0]) - 1)
-    products = texts.weights * other[1].take(at) * (other[0].take(at) == texts.buckets)
-    return np.bincount(texts.owner, products, texts.m).astype(np.float32)
+    found = np.zeros(len(texts.sizes), np.float32)
+    text_kernel.compare(*texts, *other, found)
+    return found
+
+
+class Chosen(NamedTuple):
+    """What someone chose, newest first: `rows` (m,) int32 of items, -1 for unknown ones, and `weights` (m,) float32, of which
+    those above 0 count. Each of the newest `read` items below row `n` counts once, and `recency` times as much as the one before.
+    """
+
+    rows: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    n: int
+    read: int
+    recency: float
 
 
 @dataclass(frozen=True)
 class TextIndex:
-    """n vectors to search, exactly. `column` (BUCKETS,) int32 is where a bucket stands in `vectors` (n, columns), -1 nowhere."""
+    """m texts to search, exactly, by their words. `rows` (m,) int32 are the rows of items that they are about. `column`
+    (BUCKETS,) int32 says where a bucket stands in `starts`, -1 for nowhere: the texts `places`, (entries,) int32, that have that
+    word from one start to the next, and its `weights` (entries,) float32 in them.
+    """
 
-    vectors: sparse.csr_matrix
+    rows: NDArray[np.int32]
     column: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    places: NDArray[np.int32]
+    weights: NDArray[np.float32]
 
     @classmethod
-    def of(cls, vectors: Sequence[TextVector]) -> Self:
-        """Index these, whose places are the row numbers. Milliseconds for ten thousand: it is made anew, never patched."""
-        buckets = np.fromiter(chain.from_iterable(b.tolist() for b, _ in vectors), np.int32)
-        weights = np.concatenate([NO_WEIGHTS, *(values for _, values in vectors)])
-        indptr = np.cumsum([0, *(len(b) for b, _ in vectors)])
-        there = np.unique(buckets)
+    def of(cls, rows: NDArray[np.int32], vectors: Sequence[TextVector]) -> Self:
+        """Index these. Milliseconds for ten thousand: it is made anew, never patched."""
+        buckets = np.concatenate([NO_BUCKETS, *(buckets for buckets, _ in vectors)])
+        weights = np.concatenate([NO_WEIGHTS, *(weights for _, weights in vectors)])
+        places = np.arange(len(vectors), dtype=np.int32).repeat([len(one) for one, _ in vectors])
+        order = buckets.argsort(kind="stable")
+        there, counts = np.unique(buckets, return_counts=True)
         column = np.full(BUCKETS, -1, np.int32)
         column[there] = np.arange(len(there), dtype=np.int32)
-        shape = (len(vectors), len(there))
-        return cls(sparse.csr_matrix((weights, column[buckets], indptr), shape=shape), column)
+        starts = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
+        return cls(rows, column, starts, places.take(order), weights.take(order))
 
     def __len__(self) -> int:
-        return int(self.vectors.shape[0])
+        return len(self.rows)
 
-    def cosines(self, query: TextVector) -> NDArray[np.float32]:
-        """(n,) float32: how much each is like `query`."""
-        columns = self.column[query[0]]
-        asked = np.zeros(self.vectors.shape[1], np.float32)
-        asked[columns[columns >= 0]] = query[1][columns >= 0]
-        found: NDArray[np.float32] = self.vectors @ asked
-        return found
+    def best(
+        self, chosen: Chosen, slots: NDArray[np.int32], texts: Texts, allowed: Mask, only: Mask, least: float, k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+        """The rows (at most k,) int32 of what is most like that which was chosen, best first, and their cosines float32, `least`
+        at least, with the direction of the weighted sum of its texts: of what is `allowed` (rows of items) and in `only` ((m,),
+        or empty for all). `slots` says which of `texts` is about an item's row. None where one has none, -1 that is.
+        """
+        rows, scores = np.empty(k, np.int32), np.empty(k, np.float32)
+        index = (self.rows, self.column, self.starts, self.places, self.weights)
+        found = text_kernel.best(*chosen, slots, *texts, *index, allowed, only, least, rows, scores)
+        return None if found < 0 else (rows[:found], scores[:found])

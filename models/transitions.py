@@ -8,6 +8,7 @@ a share of the reverse direction, and powers of both items' totals taken out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -18,7 +19,8 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter
 from features.interactions import Interactions
-from models.blend_terms import Terms, newest, row_terms
+from models.arrays import rows_fit
+from models.blend_terms import Terms, row_terms
 from models.neighbours import strongest
 from models.recommender import (
     Mask,
@@ -100,10 +102,10 @@ class Transitions:
         """See models.recommender.Recommender. Costs what the history's successors cost, not what the catalogue does."""
         return _ranked(self._reached(users), k, exclude)
 
-    def terms(self, users: UserBatch) -> Terms:
+    @cached_property
+    def terms(self) -> Terms:
         """See models.blend_terms.SparseRecommender."""
-        read = newest(users, self.config.history)
-        return row_terms(self.next_items, read.items, self._weight(read))
+        return row_terms(self.next_items, self.config.history, self.config.recency)
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """What follows each item most."""
@@ -147,7 +149,7 @@ class Transitions:
         check_shape(folder, indptr, n + 1)
         check_shape(folder, data, int(indptr[-1]))
         check_shape(folder, indices, int(indptr[-1]))
-        if indptr[0] != 0 or np.any(np.diff(indptr) < 0) or np.any(indices < 0) or np.any(indices >= n):
+        if not rows_fit(indptr, indices, n):
             raise ArtifactCorrupt(
                 f"{folder}: transitions point outside the {n} items; train and publish the model again"
             )

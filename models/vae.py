@@ -28,13 +28,13 @@ from scipy import sparse
 from core.errors import ArtifactCorrupt
 from core.progress import Reporter, Silent
 from features.interactions import Interactions
+from models.neighbours import lengths, most_alike
 from models.recommender import (
     Mask,
     Ranked,
     UserBatch,
     check_shape,
     load_model,
-    most_alike,
     positives_to_learn_from,
     save_model,
     strongest_terms,
@@ -145,7 +145,7 @@ class VAE:
 
     def similar(self, item_ix: NDArray[np.int32], k: int, exclude: Mask | None = None) -> Ranked:
         """By the cosine of the decoder's rows."""
-        return most_alike(self._directions, item_ix, k, exclude)
+        return most_alike(self.arrays["decode.weight"], self._lengths, item_ix, k, exclude)
 
     def because(self, users: UserBatch, item_ix: NDArray[np.int32], limit: int = 3) -> NDArray[np.int32]:
         """The items of the history that, each alone, make the item likelier than it is without any history.
@@ -204,11 +204,9 @@ class VAE:
         return centre
 
     @cached_property
-    def _directions(self) -> NDArray[np.float32]:
-        """(n_items, dimensions) float32: the decoder's rows at length 1 (a zero vector stays zero)."""
-        length = np.linalg.norm(self.arrays["decode.weight"], axis=1, keepdims=True)
-        directions: NDArray[np.float32] = self.arrays["decode.weight"] / np.maximum(length, np.float32(1e-12))
-        return directions
+    def _lengths(self) -> NDArray[np.float32]:
+        """(n_items,) float32."""
+        return lengths(self.arrays["decode.weight"])
 
     def _read(self, users: UserBatch) -> sparse.csr_matrix:
         """(B, n_items) float32 csr: what the encoder is given of each history, rows of length 1."""

@@ -23,9 +23,12 @@ ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
 LISTS = frozenset({"recommendations", "rank", "similar", "popular", "trending", "latest"})  # answered from memory
 RUNNING = {"events": 16, "records": 12, "texts": 1}  # of those that wait for the broker, Postgres, the text model
 WAITING_TEXTS = 4
-SMOOTHING = 0.1  # how much the newest turn says about the pace
+SMOOTHING = 0.1  # how much the newest turn says about the pace,
+SLACKENS = 4.0  # of which it takes so many times as long at most: one that was held up says nothing of those after it
+LEAST_TURN_S = 0.001  # no pace is so quick that such a turn were held up
 SURE_SHARE = 0.5  # of the longest wait: who is told to wait is to be answered, also where the pace slackens
-STANDING_SHARE = 0.3  # of it, where a line has stood for longer than that: it is no burst
+STANDING_SHARE = 0.3  # of it, where a line has stood for longer than that, and still more come than are answered
+MORE_COME = 1.25  # times as many as are answered: this is an overload
 RESERVED_FILES = 128  # for what a server opens besides its clients' connections
 HASTY_S = 0.1  # whoever asks again so soon after a refusal is not to keep the server busy with refusing, and is
 REFUSE_AFTER_S = 0.02  # refused after this only; everybody else at once
@@ -63,6 +66,10 @@ class Gate:
         self._waiting = 0  # without those in line that have left
         self._line: deque[Waiting] = deque()
         self._since_s = 0.0  # when the line began that there is
+        self._counted_s = 0.0  # since when those are counted who
+        self._came = 0  # came, and not at once again after a refusal,
+        self._answered = 0  # and were answered
+        self._overrun = False  # whether many more came than were answered, when that was last counted
         self._pace_s = 0.0  # between two turns, while there is a line
         self._last_s = 0.0  # when the last turn came
         self._refused = REFUSED.labels(kind)
@@ -78,8 +85,9 @@ class Gate:
     def _worth_waiting(self) -> bool:
         """Whether there is a place in line from which the turn would come in time, at the pace at which turns come now.
 
-        A line is for bursts. One that stands is an overload, in which a longer one makes everybody wait and nobody be answered
-        more (Nichols, Jacobson 2012: CoDel).
+        A line is for bursts. One that stands while more come than are answered is an overload, in which a longer one makes
+        everybody wait and nobody be answered more (after CoDel: Nichols, Jacobson 2012). One that stands because each of many
+        callers asks again when answered is none: to cut it would refuse the same callers for ever.
         """
         if self._waiting >= self._places:
             return False
@@ -87,13 +95,15 @@ class Gate:
         if turn_s <= STANDING_SHARE * self.wait_s:
             return True
         sure_s = SURE_SHARE * self.wait_s
-        return turn_s <= sure_s and (not self._waiting or time.monotonic() - self._since_s <= sure_s)
+        stands = self._waiting and time.monotonic() - self._since_s > sure_s
+        return turn_s <= sure_s and not (stands and self._overrun)
 
     def enter(self) -> bool:
         """Take a free place; False when there is none, or others wait for it."""
         if self._running >= self._limit or self._waiting:
             return False
         self._running += 1
+        self._came += 1
         return True
 
     def wait(self, begin: Callable[[], bool]) -> Waiting | None:
@@ -105,6 +115,7 @@ class Gate:
             self._since_s = time.monotonic()
         self._line.append(one)
         self._waiting += 1
+        self._came += 1
         return one
 
     def give_up(self, one: Waiting) -> None:
@@ -113,16 +124,22 @@ class Gate:
             one.left = True
             self._waiting -= 1
 
-    def refused(self, requests: int) -> None:
-        """Count requests that are refused."""
+    def refused(self, requests: int, new: bool = True) -> None:
+        """Count requests that are refused; `new` ones are not of callers who have just been counted."""
         self._refused.inc(requests)
+        self._came += requests if new else 0
 
     def leave(self) -> None:
         """A request has been answered: the first in line that is still wanted takes its place."""
         now_s = time.monotonic()
-        took_s = min(now_s - self._last_s, self.wait_s) if self._waiting else 0.0
+        longest_s = min(SLACKENS * self._pace_s + LEAST_TURN_S, self.wait_s)
+        took_s = min(now_s - self._last_s, longest_s) if self._waiting else 0.0
         self._pace_s += SMOOTHING * (took_s - self._pace_s)
         self._last_s = now_s
+        self._answered += 1
+        if now_s - self._counted_s > SURE_SHARE * self.wait_s:
+            self._overrun = self._came > MORE_COME * self._answered
+            self._counted_s, self._came, self._answered = now_s, 0, 0
         while self._line:
             one = self._line.popleft()
             if one.left:
@@ -163,7 +180,7 @@ class Refusals:
             ready.append(due.popleft()[1])
         if due:
             loop.call_later(max(REFUSE_EVERY_S, due[0][0] - loop.time()), self._send, loop)
-        self._gate.refused(len(ready))
+        self._gate.refused(len(ready), new=False)
         for refuse in ready:
             refuse()
 

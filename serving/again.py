@@ -7,7 +7,9 @@ forgotten with it. Only the slate is new each time.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from operator import is_
+
+import msgspec
 
 from serving.query import Ask, Query
 from serving.shapes import Recommended
@@ -16,8 +18,7 @@ KEPT_S = 60.0  # some models read how long ago things were done
 KEPT_ANSWERS = 4  # of each user, to different questions
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What an answer says, but for its slate."""
 
     items: list[Recommended]
@@ -25,8 +26,7 @@ class Shown:
     fallback: str | None
 
 
-@dataclass(frozen=True)
-class _Made:
+class _Made(msgspec.Struct, frozen=True):
     """Something shown, the question, and when and from what it was made: `epoch` stands for the models, the catalogue and
     the stored reasons, which are not to be kept in memory by answers."""
 
@@ -64,9 +64,9 @@ class Answers:
 
     def _epoch(self, query: Query) -> object:
         """The same object as long as the models, the catalogue and what of it may be shown stay the same."""
-        parts = (query.models, query.view, query.shelf, query.said, query.view.servable(query.now))
+        parts = (query.models, query.view, query.shelf, query.said, query.servable)
         last, epoch = self._last
-        if len(last) != len(parts) or any(one is not other for one, other in zip(last, parts, strict=True)):
+        if len(last) != len(parts) or not all(map(is_, last, parts)):
             epoch = object()
             self._last = (parts, epoch)
         return epoch

@@ -119,6 +119,7 @@ class LiveCatalogue:
         self._horizon = 0  # of the last read that saw what was done by hand, too
         self.copy: Callable[[], Copy | None] = lambda: None  # what may spare reading all at the start
         self.drop_copy: Callable[[], None] = lambda: None  # once it has served, or cannot
+        self.copied: Mask | None = None  # `shown` of a view that is the copy and nothing later
         self._asked_at: float | None = None  # while Postgres is waited for: since when
         self._refreshed_at: float | None = None
         self._known_since = time.monotonic()
@@ -166,14 +167,12 @@ class LiveCatalogue:
         self._asked_at = time.monotonic()
         source = self._read_later(copy) if copy else None
         self.drop_copy()
-        if source is not None:
-            return source
-        copy, self.copy = None, lambda: None
-        return self._read()
+        if source is None:
+            copy, self.copy = None, lambda: None
+        return source or self._read()
 
     def _read(self) -> Source | None:
-        self._asked_at = time.monotonic()
-        lines = Lines()
+        lines, self._asked_at = Lines(), time.monotonic()
 
         def take(part: bytes) -> None:
             self._asked_at = None
@@ -199,6 +198,7 @@ class LiveCatalogue:
             view = _filled(self.view, copy.lines)
             fresh = [item for item in later.items if not _same(view, item)]
             self.view = _changed(*_grown(view, [item.item for item in fresh]), fresh) if fresh else view
+        self.copied = None if later.items else self.view.shown
         log.info("the catalogue is a copy of %d items, and %d changed since", len(copy.lines), len(later.items))
         return later.source
 
@@ -222,8 +222,9 @@ class LiveCatalogue:
     def kept(self, gone: str) -> tuple[View, Written, Position | None]:
         """All there is, for a copy, and where that stands, if Postgres can say so; `gone` is the mark of one that is no more."""
         with self._lock:
-            view, written = self.view, self.view.items.written()
+            view, items = self.view, self.view.items.still()
             horizon, source = self._horizon, self._source if self.placeable else None
+        written = items.written()
         if source is None:
             return view, written, None
         try:
@@ -242,8 +243,7 @@ class LiveCatalogue:
         items = [item for item, count in self._store.catalogue.popular(COUNTED_ITEMS) if count > 0]
         with self._lock:
             view, counted = _grown(self.view, items)
-            # Answers are kept as long as the view is.
-            same = view is self.view and np.array_equal(counted, view.counted)
+            same = view is self.view and np.array_equal(counted, view.counted)  # answers last as long as it
             self.view = view if same else replace(view, counted=counted)
 
     def rows_for(self, items: Sequence[str]) -> Rows:

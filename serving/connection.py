@@ -186,7 +186,7 @@ class Connection(HttpToolsProtocol):
         def late() -> None:
             if not one.left:
                 gate.give_up(one)
-                gate.refused(1)
+                gate.refused(1, new=False)
                 self._refuse(cycle)
 
         self.loop.call_later(gate.wait_s, late)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
-
 from models.content import titles
 from models.content.banned import said
 from models.content.because import line
@@ -33,31 +31,41 @@ TEXTS = {
     },
 }  # fmt: skip
 PLAIN = frozenset(TEXTS["en"])
+_Told = tuple[str, str, str]  # of an item of the history: its id, the kind of what was done with it, its name
 NO_WORDS = "–"  # in a language that nothing is written in here, as in the templates of models/content
 
 
 def explain(query: Query, chosen: Candidates) -> list[Reason]:
     """A reason for each of `chosen`, from the source that it came from."""
     made: dict[object, Reason] = {}  # many of a list share theirs
+    told: dict[int, _Told] = {}
     reasons = []
     for source_ix, rows in zip(chosen.source.tolist(), _because(query, chosen), strict=True):
         source = chosen.sources[source_ix]
         key = source if source in PLAIN else tuple(rows)
         if key not in made:
-            made[key] = plain_reason(query, source) if source in PLAIN else _reason(query, rows)
+            made[key] = plain_reason(query, source) if source in PLAIN else _reason(query, rows, told)
         reasons.append(made[key])
     return reasons
 
 
-def _reason(query: Query, rows: Sequence[int]) -> Reason:
+def _reason(query: Query, rows: Sequence[int], told: dict[int, _Told]) -> Reason:
     """Because of these catalogue rows of the history, maybe none: the line of the kind `because` (models/content/because.py)
-    says what the user did with them. A title that may not be shown is not named."""
-    because, done = [query.view.ids[row] for row in rows], query.done
-    shown = [
-        (done.get(item, ""), name) for item, row in zip(because, rows, strict=True) if (name := name_of(query, row))
-    ]
-    event = shown[0][0] if shown else ""
-    return Reason(because, line(tuple([name for kind, name in shown if kind == event]), event, query.style))
+    says what the user did with them. A title that may not be shown is not named. What is `told` of a row is kept there."""
+    because: list[str] = []
+    names: list[str] = []
+    event = ""
+    for row in rows:
+        known = told.get(row)
+        if known is None:
+            item = query.view.ids[row]
+            known = told[row] = item, query.done.get(item, ""), name_of(query, row)
+        item, kind, name = known
+        because.append(item)
+        if name and (kind == event or not names):
+            event = kind
+            names.append(name)
+    return Reason(because, line(tuple(names), event, query.style))
 
 
 def name_of(query: Query, row: int) -> str:
@@ -85,15 +93,15 @@ def _because(query: Query, chosen: Candidates) -> list[list[int]]:
         served = query.models.get(name)
         if name in PLAIN or (served is None and name != TEXT):
             continue
-        places = np.flatnonzero(chosen.source == name_ix).tolist()
+        places = (chosen.source == name_ix).nonzero()[0].tolist()
         if name == TEXT:
             for place in places:
                 row = int(chosen.rows[place])
                 because[place] = query.shelf.because(query.view, query.texts, query.wanted, row, NAMED)
         elif served is not None and places:
-            items = served.model_rows(query.view, chosen.rows[places])
+            items = served.own_rows(chosen.rows[places])
             named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)
-            rows = served.rows[named].tolist()
-            for place, found, known in zip(places, rows, (named >= 0).tolist(), strict=True):
-                because[place] = [row for row, there in zip(found, known, strict=True) if there]
+            rows, there = served.rows.take(named).tolist(), (named >= 0).sum(axis=1).tolist()  # -1 comes last
+            for place, found, count in zip(places, rows, there, strict=True):
+                because[place] = found[:count]
     return because

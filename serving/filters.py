@@ -15,7 +15,8 @@ def not_seen(query: Query, mask: Mask) -> None:
 
 def not_disliked(query: Query, mask: Mask) -> None:
     """Never said no to by the user, whether seen items are asked for or not."""
-    mask[query.disliked] = False
+    if len(query.disliked):
+        mask[query.disliked] = False
 
 
 def not_hidden_here(query: Query, mask: Mask) -> None:
@@ -47,7 +48,7 @@ FILTERS: tuple[Filter, ...] = (not_seen, not_disliked, not_hidden_here, in_categ
 
 def allowed(query: Query) -> Mask:
     """(n,): every item that may be served now and passes every filter. Sources search inside it, not before it."""
-    mask = query.view.servable(query.now).copy()
+    mask = query.servable.copy()
     for narrow in FILTERS:
         narrow(query, mask)
     return mask

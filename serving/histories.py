@@ -20,13 +20,14 @@ from typing import Any
 from core.errors import DatabaseUnavailable
 from core.store import Store
 from core.store.history import NEVER_READ, Changed, History, HistoryEvent, Versioned
+from features.history import Timeline
 
 log = logging.getLogger(__name__)
 
 BUDGET_S = 1.0  # a slower Postgres counts as away: the request is answered without it
 REST_S = 1.0  # after a failure Postgres is left alone this long, so that an outage costs no request its budget
 REMEMBERED_USERS = 10_000
-REMEMBERED_EVENTS = 500_000  # of all of them together: some 150 MB
+REMEMBERED_EVENTS = 500_000  # of all of them together: some 160 MB
 READ_AGAIN_S = 600.0
 REMEMBERED_S = 1200.0  # for when Postgres is away
 READERS = 8
@@ -34,6 +35,7 @@ BATCHES = 2  # reads under way at once for requests: while Postgres works on one
 TOGETHER = 8  # and sent when so many wait,
 LATE_S = 0.01  # or the one before is late: a read costs the same whether it asks for one user or for ten
 ERASED_EVERY_S = 2.0
+MOST_NEW = 20  # events since the last read; after more of them a timeline is made anew
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,34 @@ class Past:
     kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
     answers: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was made of it: serving/again.py
+    told: list[tuple[Timeline, int]] = field(
+        default_factory=list, compare=False, repr=False
+    )  # of it, but for so many events
 
     @classmethod
-    def of(cls, history: History, known: bool = True) -> Past:
-        """What a history says."""
-        return cls(history.events, history.seen, known, history.kinds, history.refused)
+    def of(cls, history: History, known: bool = True, before: Past | None = None) -> Past:
+        """What a history says; `before` is what was known of the user until now."""
+        past = cls(history.events, history.seen, known, history.kinds, history.refused)
+        if before is not None and before.told and before.events:
+            told, newer = before.told[0]
+            first = before.events[0]  # the very event where a history was continued: what is older than it is the same
+            new = next((at for at, event in enumerate(history.events[:MOST_NEW]) if event is first), None)
+            past.told.extend([] if new is None else [(told, newer + new)])
+        return past
+
+    def timeline(self, row_of: Mapping[str, int], kind_weights: Mapping[str, float]) -> Timeline:
+        """It as columns, in the rows of a table: made once, and continued by what is new. Whether it is `known` makes no
+        difference."""
+        found: Timeline | None = None
+        if self.told and self.told[0][0].holds(row_of, kind_weights):
+            found, new = self.told[0]
+            if not new:
+                return found
+            found = found.then(self.events[:new], len(self.events))
+        if found is None:
+            found = Timeline.of(History(self.events, self.seen, self.kinds, self.refused), row_of, kind_weights)
+        self.told[:] = [(found, 0)]
+        return found
 
 
 @dataclass(frozen=True)
@@ -198,7 +223,7 @@ class Histories:
         with self._lock:
             for user, versioned in changed.items():
                 read_at = time.monotonic() if known[user] is _NEVER else known[user].read_at
-                known[user] = _Remembered(read_at, versioned, Past.of(versioned.history))
+                known[user] = _Remembered(read_at, versioned, Past.of(versioned.history, before=known[user].past))
             for user, one in known.items():
                 self._remember(user, one)
         return {user: one.past for user, one in known.items()}

@@ -179,8 +179,15 @@ class Items:
                     yield row, item
         yield from now.items()
 
+    def still(self) -> Items:
+        """The same items, which no later change reaches: the lines are shared."""
+        found = Items()
+        found._n, found._now = self._n, self._now.copy()
+        found._parts, found._line_rows, found._at = self._parts, self._line_rows, self._at
+        return found
+
     def written(self) -> Written:
-        """All items as they are now, as lines of JSON, without a copy of those that lie so."""
+        """All items as lines of JSON, without a copy of those that lie so. Nobody may change them meanwhile: see `still`."""
         at = self._at[self._line_rows]
         numbers, starts = at >> 32, at & START
         last = np.append(numbers[1:] != numbers[:-1], True)[: len(at)]  # of its part

@@ -37,6 +37,7 @@ Block = bytes | memoryview
 
 SAVE_EVERY_S = 15.0
 LINES_AT_ONCE_BYTES = 1 << 26
+RETRY_S = 60.0  # after a disk was full
 LARGEST_SHARE = 0.02  # of the time that saving may take
 DIGEST_BYTES = 64
 HEAD_BYTES = 1 << 24  # longer ones are nothing of ours
@@ -81,6 +82,7 @@ class LastKnown:
             None  # an array that changes with every change, and versions
         )
         self._placed = False  # whether what was saved says where it stands
+        self._versions: dict[str, int] = {}  # in the file that was read
         self._rest_until = 0.0
         catalogue.copy, catalogue.drop_copy = self.copy, self._drop
 
@@ -89,6 +91,8 @@ class LastKnown:
         # Their numbers alone: to remember the models themselves would keep those of the last save in memory.
         versions = {name: one.version for name, one in self._models.served.items()}
         numbers = {name: one.version for name, one in versions.items()}
+        if self._saved is None and self._catalogue.copied is not None:  # the file as it is
+            self._saved, self._placed = (self._catalogue.copied, self._versions), True
         same = self._saved is not None and self._saved[0] is self._catalogue.view.shown and self._saved[1] == numbers
         same = same and (self._placed or not self._catalogue.placeable)
         if not self._catalogue.loaded or same or (time.monotonic() < self._rest_until and not at_once):
@@ -102,11 +106,12 @@ class LastKnown:
         try:
             self._write([msgspec.json.encode(head) + b"\n", *blocks.values(), *written.parts])
             self._gone, self._mark = self._mark, position.mark if position else ""
+            self._saved, self._placed = (view.shown, numbers), position is not None
+            rest_s = (time.monotonic() - began) / LARGEST_SHARE
         except OSError as error:
-            self._gone = position.mark if position else self._gone
+            self._gone, rest_s = position.mark if position else self._gone, RETRY_S
             log.warning("what is live cannot be saved at %s: %s", self._file, error)
-        self._saved, self._placed = (view.shown, numbers), position is not None
-        self._rest_until = time.monotonic() + (time.monotonic() - began) / LARGEST_SHARE
+        self._rest_until = time.monotonic() + rest_s
 
     def _write(self, parts: Sequence[Block]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +137,7 @@ class LastKnown:
                 self._unusable = None if self._known else file
                 if self._known and self._known.copy.position:
                     self._mark = self._known.copy.position.mark
+                    self._versions = {name: one.version for name, one in self._known.versions.items()}
             return self._known.copy if self._known else None
 
     def _drop(self) -> None:

@@ -67,9 +67,9 @@ def _neighbours(query: Query, row: int, exclude: Mask, k: int) -> list[Candidate
         lists = []
         for name in names:
             served = query.models[name]
-            item_ix = served.items.row(query.view.ids[row])
-            if item_ix >= 0:
-                found, _ = served.model.similar(np.array([item_ix], np.int32), k, exclude[served.rows])
+            item_ix = served.own_rows(np.array([row], np.int32))
+            if item_ix[0] >= 0:
+                found, _ = served.model.similar(item_ix, k, exclude[served.rows])
                 lists.append(ranked(name, served.rows[found[0][found[0] >= 0]]))
         if any(map(len, lists)):
             return [one for one in lists if len(one)]

@@ -32,7 +32,7 @@ from models.index import INDEX_FILE, VectorIndex
 from models.loading import load_recommender
 from models.popularity import Popularity
 from models.recommender import Recommender, UserBatch, VectorRecommender
-from serving.catalogue import LiveCatalogue, Mask, Rows, View
+from serving.catalogue import LiveCatalogue, Mask, Rows
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Served:
         """Whether it looks at the user as a whole, rather than walking from item to item."""
         return self.version.name not in ITEM_TO_ITEM
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         """The versions that speak when it is asked: its own, and those of live members."""
         return {self.version.name: self.label, **{name: f"v{one.version}" for name, one in self.members.items()}}
@@ -110,14 +110,25 @@ class Served:
         rankings = {"popular": self.model.popular, "trending": self.model.trending}
         return {name: self.rows[_descending(counts)] for name, counts in rankings.items()}
 
-    def model_rows(self, view: View, rows: Rows) -> Rows:
-        """The model's own rows of these catalogue rows, -1 for those it does not know."""
-        return self.items.rows([view.ids[row] for row in rows.tolist()])
+    @cached_property
+    def _own(self) -> Rows:
+        """The model's row of each row of the catalogue up to its last; and -1, for all others."""
+        own = np.full(int(self.rows.max(initial=-1)) + 2, -1, np.int32)
+        own[self.rows] = np.arange(len(self.rows), dtype=np.int32)
+        return own
+
+    def own_rows(self, rows: Rows) -> Rows:
+        """The model's own rows of these of the catalogue, which may be -1: -1 for those it does not know."""
+        return self._own.take(np.minimum(rows, len(self._own) - 1))
 
 
 def _descending(counts: np.ndarray) -> np.ndarray:
-    order = np.argsort(-counts, kind="stable")
-    return order[counts[order] > 0]
+    """The rows of counts (n,) float32 above 0, the largest first, of equal ones the first."""
+    rows = np.flatnonzero(counts > 0)
+    both = np.uint64(2**32 - 1) - counts[rows].view(np.uint32)  # floats above 0 are ordered as their bits are
+    both = (both << np.uint64(32)) | rows.astype(np.uint64)  # one number to sort by takes half the time
+    both.sort()
+    return (both & np.uint64(2**32 - 1)).astype(np.int64)
 
 
 class LiveModels:
@@ -282,5 +293,4 @@ def _warm(served: Served) -> None:
         raise ArtifactCorrupt(f"{served.version.name} {served.label} answers with items that do not exist")
     served.model.because(users, found, 3)
     served.model.similar(first, 10, exclude)
-    served.items.row("")
-    _ = served.catalogue_order
+    _ = served.catalogue_order, served.own_rows(first)

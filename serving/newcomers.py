@@ -6,17 +6,20 @@ one reference. An item leaves it with the next training that has seen someone ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.store.catalogue import Item
 from core.telemetry import NEW_ITEMS
+from features.history import Timeline
 from models.popularity import Popularity
-from models.text_vectors import NO_VECTOR, Rarity, TextIndex, Texts, TextVector, cosines, mean
+from models.text_vectors import NO_VECTOR, Chosen, Rarity, TextIndex, Texts, cosines
 from serving.catalogue import NO_ROWS, LiveCatalogue, Mask, Rows, View
+from serving.items import Items
 from serving.live import LiveModels
 
 SHELVED_EVERY_S = 0.25
@@ -27,59 +30,126 @@ KEPT_VECTORS = 50_000
 READ = 20  # items of a history at most that are compared
 RECENCY = 0.9  # each counts so much of the one after it
 
+NOBODY: Mask = np.zeros(0, bool)
+Alike = tuple[Rows, NDArray[np.float32]]
 Wanted = Sequence[tuple[int, float]]  # catalogue rows of what a user wanted, newest first, and how much
 
 
+class _Kept(NamedTuple):
+    """Text vectors of what `items` hold: that of row r is text `slots`[r] of `texts`, -1 for none."""
+
+    items: Items
+    slots: Rows
+    texts: Texts
+
+
 class Vectors:
-    """Text vectors of catalogue items, made when first asked for. Thread-safe: at worst one is made twice."""
+    """Text vectors of catalogue items, made when first asked for. Thread-safe."""
 
     def __init__(self, rarity: Rarity) -> None:
         self._rarity = rarity
-        self._made: dict[int, tuple[Item, TextVector]] = {}
+        self._lock = threading.Lock()  # of whoever makes some
+        self._kept = _Kept(Items(), NO_ROWS, Texts.room(0))
+        self._made = 0
+        self._changes = 0  # of the items, that are known of
 
-    def of(self, view: View, row: int) -> TextVector:
-        """The vector of an item as `view` has it; empty where the catalogue does not describe it."""
-        item = view.items[row]
-        if item is None:
-            return NO_VECTOR
-        made = self._made.get(row)
-        if made is not None and made[0] is item:
-            return made[1]
-        vector = self._rarity.vector(item.text)
-        if len(self._made) >= KEPT_VECTORS:
-            self._made = {}
-        self._made[row] = (item, vector)
-        return vector
+    def kept(self, view: View) -> _Kept:
+        """What there is of the items as `view` has them now."""
+        kept = self._kept
+        if kept.items is view.items and self._changes == view.items.changes:
+            return kept
+        with self._lock:
+            return self._renewed(view.items)
+
+    def made(self, view: View, rows: Iterable[int]) -> _Kept:
+        """The same with a text for each of these rows; an empty one where the catalogue does not describe the item."""
+        distinct = list(dict.fromkeys(rows))
+        with self._lock:
+            kept = self._renewed(view.items)
+            missing = [row for row in distinct if kept.slots[row] < 0]
+            if self._made + len(missing) > KEPT_VECTORS:
+                kept, missing = self._emptied(view.items), distinct
+            for slot, row in enumerate(missing, self._made):
+                item = view.items[row]
+                kept.texts.put(slot, NO_VECTOR if item is None else self._rarity.vector(item.text))
+                kept.slots[row] = slot
+            self._made += len(missing)
+            return kept
+
+    def texts(self, view: View, rows: Sequence[int]) -> Texts:
+        """What is written about each of these rows."""
+        kept = self.kept(view)
+        while (at := kept.slots.take(rows)).min(initial=0) < 0:
+            kept = self.made(view, rows)
+        return kept.texts.take(at)
+
+    def _renewed(self, items: Items) -> _Kept:
+        """With the lock held: without what has changed since, and with room for what was added."""
+        kept, changes = self._kept, items.changes
+        if kept.items is not items:
+            return self._emptied(items)
+        if len(kept.slots) < len(items):
+            kept = self._kept = kept._replace(slots=np.append(kept.slots, _no_slots(len(items) - len(kept.slots))))
+        if self._changes != changes:
+            kept.slots[items.changed_since(self._changes)] = -1
+            self._changes = changes
+        return kept
+
+    def _emptied(self, items: Items) -> _Kept:
+        """With the lock held. The room is for good, so that no slot is beyond that of whoever reads; the system gives it page by
+        page, as it is filled."""
+        self._made, self._changes = 0, items.changes
+        self._kept = _Kept(items, _no_slots(len(items)), Texts.room(KEPT_VECTORS))
+        return self._kept
+
+
+def _no_slots(n: int) -> Rows:
+    return np.full(n, -1, np.int32)
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """n items by text. `rows` (n,) are catalogue rows; `new` (n,) those that no live model was trained on, the others what
-    most people want; `share` of a list's places is theirs where they are at least `least` like what the user did."""
+    """n items by text. `new` (n,) are those that no live model was trained on, the others what most people want; `share` of a
+    list's places is theirs where they are at least `least` like what the user did."""
 
     vectors: Vectors
-    rows: Rows = field(default_factory=NO_ROWS.copy)
-    new: Mask = field(default_factory=lambda: np.zeros(0, bool))
-    index: TextIndex = field(default_factory=lambda: TextIndex.of([]))
+    index: TextIndex = field(default_factory=lambda: TextIndex.of(NO_ROWS, []))
+    new: Mask = field(default_factory=NOBODY.copy)
     share: float = 0.0
     least: float = 1.0
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.index)
+
+    def alike(self, view: View, done: Timeline, allowed: Mask, only_new: bool, k: int) -> Alike:
+        """The best k of what is allowed (catalogue rows) and like what was chosen, by what is written about it, and how much
+        (at most k,) float32."""
+        chosen, kept = Chosen(done.rows, done.weights, len(view), READ, RECENCY), self.vectors.kept(view)
+        only = self.new if only_new else NOBODY
+        while (found := self.index.best(chosen, kept.slots, kept.texts, allowed, only, self.least, k)) is None:
+            kept = self.vectors.made(view, [row for row, _ in wanted(done, len(view))])
+        return found
 
     def texts(self, view: View, wanted: Wanted) -> Texts:
         """What is written about each of what was wanted."""
-        return Texts.of([self.vectors.of(view, row) for row, _ in wanted])
-
-    def likeness(self, texts: Texts, wanted: Wanted) -> NDArray[np.float32]:
-        """(n,) float32: the cosine of each with what was wanted, of which that is written, together."""
-        return self.index.cosines(mean(texts, [weight for _, weight in wanted]))
+        return self.vectors.texts(view, [row for row, _ in wanted])
 
     def because(self, view: View, texts: Texts, wanted: Wanted, row: int, limit: int) -> list[int]:
         """The rows of what was wanted that make `row` likely, by their share of the cosine, at most `limit`."""
-        alike = cosines(texts, self.vectors.of(view, row))
+        alike = cosines(texts, self.vectors.texts(view, [row]).vector(0))
         shares = alike * np.array([weight for _, weight in wanted], np.float32)
         return [wanted[at][0] for at in np.argsort(-shares, kind="stable")[:limit] if shares[at] > 0]
+
+
+def wanted(done: Timeline, n: int) -> list[tuple[int, float]]:
+    """Rows below n of the newest items that someone chose, the newest first, and how much each counts."""
+    found: dict[int, float] = {}
+    for row, weight in zip(done.rows.tolist(), done.weights.tolist(), strict=True):
+        if weight > 0 and 0 <= row < n and row not in found:
+            found[row] = weight * RECENCY ** len(found)
+            if len(found) == READ:
+                break
+    return list(found.items())
 
 
 NO_SHELF = Shelf(Vectors(Rarity.of([])))
@@ -123,10 +193,9 @@ class Newcomers:
         newest = new[np.argsort(-view.fresh_s[new], kind="stable")]
         wanted = view.counted[described[view.counted]]
         rows = np.concatenate([newest, np.setdiff1d(wanted, newest)]).astype(np.int32)
-        vectors = [self._vectors.of(view, row) for row in rows.tolist()]
-        return Shelf(
-            self._vectors, rows, np.arange(len(rows)) < len(newest), TextIndex.of(vectors), self._share, self._least
-        )
+        texts = self._vectors.texts(view, rows.tolist())
+        index = TextIndex.of(rows, [texts.vector(at) for at in range(len(rows))])
+        return Shelf(self._vectors, index, np.arange(len(rows)) < len(newest), self._share, self._least)
 
     def _count(self, view: View, described: NDArray[np.int64]) -> None:
         """Count how rare words are, where that was never done or the catalogue has outgrown it."""

@@ -87,7 +87,8 @@ class Pipeline:
         allowed = filters.allowed(query)
         # what campaigns pin has its place already, so that the rest is searched for in what is left
         held = pins(query, allowed) if ask.pins else []
-        allowed[[row for _, row in held]] = False
+        for _, row in held:
+            allowed[row] = False
         stages.ended("allowed")
         # sources: the blend gives its best, or, where there is none, each model that reads histories
         pool = max(LEAST_POOL, POOL * ask.limit)
@@ -97,13 +98,13 @@ class Pipeline:
         merged = merge(found, query.models)
         stages.ended("merge", len(merged))
         # filters: whatever a source did, nothing passes that may not be shown
-        kept = merged[merged.at(allowed)]
+        kept = merged.within(allowed)
         stages.ended("filters", len(kept))
         # boost: what campaigns raise or lower, be it as far down as the ladder reaches
         if ask.boosts:
             kept = boosted(query, backfill(query, allowed, kept, depth(query, pool)), pool)
         # rank: by what the merged lists say
-        ordered = kept[np.argsort(-kept.scores, kind="stable")]
+        ordered = kept.best_first()
         stages.ended("rank", len(ordered))
         # diversify: the first `limit`, less alike where that is asked for
         chosen = diversify(query, ordered, ask.limit)
@@ -201,7 +202,8 @@ def taking_part(chosen: Candidates, found: Sequence[Candidates] = ()) -> set[str
     """Names of the sources that brought items of the list, and of the models in `found` that spoke for any of them."""
     shown = set(chosen.rows.tolist())
     brought = {chosen.sources[source] for source in set(chosen.source.tolist())}
-    return brought | {one.sources[0] for one in found if not shown.isdisjoint(one.rows.tolist())}
+    others = [one for one in found if one.sources[0] not in brought]
+    return brought | {one.sources[0] for one in others if not shown.isdisjoint(one.rows.tolist())}
 
 
 def label(query: Query, part: Set[str]) -> str | None:

@@ -34,6 +34,13 @@ class Publisher:
             bus.publish(messages, ACKNOWLEDGE_S)
         self.trouble = None
 
+    def publish_together(self, messages: Sequence[Message]) -> None:
+        """The same, for one thread that has many: core.bus.Bus.publish_together."""
+        bus = self._connected()
+        with self._rest_after_failure():
+            bus.publish_together(messages, ACKNOWLEDGE_S)
+        self.trouble = None
+
     def close(self) -> None:
         """Disconnect, if the connection is ours."""
         with self._lock:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.lazy import lazy
-from core.store.history import HistoryEvent
-from features.history import live_history
+from core.store.history import History, HistoryEvent
+from features.history import Timeline
 from models.content.kind import Style
 from models.recommender import UserBatch
 from models.text_vectors import Texts
@@ -22,9 +24,12 @@ from serving.explain_texts import Pair, Said
 from serving.expression import Expression
 from serving.histories import Past
 from serving.live import Served
-from serving.newcomers import NO_SHELF, READ, RECENCY, Shelf
+from serving.newcomers import NO_SHELF, Shelf
+from serving.newcomers import wanted as wanted_of
 
 ENGLISH = Style("en")
+_SEEN: Callable[[Timeline], Rows] = attrgetter("seen")
+_REFUSED: Callable[[Timeline], Rows] = attrgetter("refused")
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,7 @@ class Ask:
     locale: str | None = None
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, dict=True):
     """Everything one answer is made from, taken once: the catalogue's view, the models, the past, the time.
 
     `columns` say of which items a filter is true; `style` is how reasons read, `said` are those that are stored.
@@ -85,10 +89,15 @@ class Query:
     past: Past
     kind_weights: Mapping[str, float]
     shelf: Shelf = NO_SHELF
-    columns: Columns = field(default_factory=Columns)
+    columns: Columns = msgspec.field(default_factory=Columns)
     style: Style = ENGLISH
-    said: Mapping[Pair, Said] = field(default_factory=dict)
-    _users: dict[str, UserBatch] = field(default_factory=dict)
+    said: Mapping[Pair, Said] = {}
+    _users: dict[str, UserBatch] = {}
+
+    @lazy
+    def servable(self) -> Mask:
+        """(n,): what may be recommended now. Read-only."""
+        return self.view.servable(self.now)
 
     @lazy
     def events(self) -> tuple[HistoryEvent, ...]:
@@ -99,59 +108,49 @@ class Query:
         return tuple(sorted((*self.ask.events, *stored), key=lambda event: event.time, reverse=True))
 
     @lazy
-    def done(self) -> dict[str, str]:
+    def timeline(self) -> Timeline:
+        """`events` as columns, in the catalogue's rows."""
+        return self._stored if self.past.known and not self.ask.events else self._columns(self.events)
+
+    @lazy
+    def _stored(self) -> Timeline:
+        return self.past.timeline(self.view.row_of, self.kind_weights)
+
+    def _columns(self, events: tuple[HistoryEvent, ...]) -> Timeline:
+        return Timeline.of(History(events, frozenset()), self.view.row_of, self.kind_weights)
+
+    def _here(self, which: Callable[[Timeline], Rows]) -> Rows:
+        """Rows of what is known of the user, be it of long ago, and of what the request says, as far as this view has them."""
+        rows, n = which(self._stored), len(self.view)
+        if self.ask.events:
+            rows = np.concatenate([rows, which(self._columns(self.ask.events))])
+        elif self._stored.stop <= n:
+            return rows
+        return rows[rows < n]
+
+    @lazy
+    def done(self) -> Mapping[str, str]:
         """The strongest thing that the user did with each item, as the kind of its event; the newest of equal ones."""
-        found: dict[str, str] = {}
-        weights = self.kind_weights
-        for event in self.events:
-            item, kind = event.item, event.kind
-            before = found.get(item)
-            if before is None or (kind != before and weights.get(kind, 1.0) > weights.get(before, 1.0)):
-                found[item] = kind
-        return found
+        return self.timeline.strongest()
 
     @lazy
     def seen(self) -> Rows:
         """Rows of the items that the user ever touched, or touched in one of the ways that count as having seen them."""
         kinds = self.ask.seen_kinds
         if not kinds:
-            return self.view.rows(self.past.seen.union(event.item for event in self.ask.events))
+            return self._here(_SEEN)
         events = {event.item for event in (*self.ask.events, *self.past.events) if event.kind in kinds}
         return self.view.rows(events.union(*(self.past.kinds.get(kind, ()) for kind in kinds)))
 
     @lazy
     def disliked(self) -> Rows:
         """Rows of the items that the user said no to, however long ago."""
-        against = {kind for kind, weight in self.kind_weights.items() if weight < 0}
-        events = {
-            event.item for event in (*self.ask.events, *self.past.events)
-            if event.kind in against or (event.value is not None and event.value < 0)
-        }  # fmt: skip
-        older = [items for kind, items in self.past.kinds.items() if self.kind_weights.get(kind, 1.0) < 0]
-        return self.view.rows(events.union(self.past.refused, *older))
+        return self._here(_REFUSED)
 
     @lazy
     def wanted(self) -> list[tuple[int, float]]:
         """Catalogue rows of the newest items that the user chose, the newest first, and how much each counts."""
-        found: dict[int, float] = {}
-        weights, row_of, n = self.kind_weights, self.view.row_of, len(self.view)
-        for event in self.events:
-            row = row_of.get(event.item, -1)
-            if (
-                0 <= row < n
-                and row not in found
-                and (weight := weights.get(event.kind, 1.0)) > 0
-                and not _negative(event)
-            ):
-                found[row] = weight * RECENCY ** len(found)
-                if len(found) == READ:
-                    break
-        return list(found.items())
-
-    @lazy
-    def likeness(self) -> NDArray[np.float32]:
-        """(len(shelf),) float32: how much each item of the shelf is like what the user chose, by what is written about them."""
-        return self.shelf.likeness(self.texts, self.wanted)
+        return wanted_of(self.timeline, len(self.view))
 
     @lazy
     def texts(self) -> Texts:
@@ -162,17 +161,12 @@ class Query:
         """The user as a batch of one, in the rows of a model."""
         name = served.version.name
         if name not in self._users:
-            history = live_history(self.events, served.items, self.kind_weights)
+            history = self.timeline.oldest_first(served.own_rows(self.timeline.rows))
             self._users[name] = UserBatch.of_one(history, self.now.timestamp())
         return self._users[name]
 
 
-def _negative(event: HistoryEvent) -> bool:
-    return event.value is not None and event.value < 0
-
-
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True, gc=False):
     """n items that may be answered: catalogue `rows` (n,) int32, `scores` (n,) float32 best first, and whose idea each was.
 
     `source` (n,) are positions in `sources`, names such as "transitions".
@@ -193,6 +187,16 @@ class Candidates:
     def of(cls, name: str, rows: Rows, scores: NDArray[np.float32]) -> Candidates:
         """Candidates of one source."""
         return cls(rows, scores, np.zeros(len(rows), np.int8), (name,))
+
+    def within(self, mask: Mask) -> Candidates:
+        """Those that a mask of the whole catalogue has."""
+        kept = mask.take(self.rows)
+        return self if kept.all() else self[kept]
+
+    def best_first(self) -> Candidates:
+        """In the order of their scores; equal ones stay in theirs."""
+        scores = self.scores
+        return self if (scores[:-1] >= scores[1:]).all() else self[np.argsort(-scores, kind="stable")]
 
     def at(self, mask: Mask) -> Mask:
         """What a mask of the whole catalogue says of these."""

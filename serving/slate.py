@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import hmac
 import logging
-import secrets
+import os
 import threading
+from binascii import b2a_base64
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from core import tracing
 from core.bus import Message
@@ -20,7 +22,7 @@ from core.errors import BrokerUnavailable, InvalidRequest
 from core.events import Impression, decode, encode, partition_key
 from core.telemetry import SLATES_LOST
 from serving.publisher import Publisher
-from serving.query import Query
+from serving.query import Ask, Query
 from serving.shapes import Recommended
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,13 @@ SOURCE = "/headwater/serving"
 WAITING_SLATES = 10_000
 BATCH_SLATES = 500
 PUBLISHED_EVERY_S = 0.05  # waking a thread for each slate would cost more than making it
+URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def sign(secret: str, now: datetime) -> str:
     """A new token: "s1.<time and chance>.<signature>", 40 characters that are safe in a URL."""
-    body = int(now.timestamp() * 1000).to_bytes(6, "big") + secrets.token_bytes(9)
-    text = base64.urlsafe_b64encode(body).decode()
+    body = int(now.timestamp() * 1000).to_bytes(6, "big") + os.urandom(9)
+    text = _url_safe(body)
     return f"s1.{text}.{_signature(secret, text)}"
 
 
@@ -48,12 +51,44 @@ def issued_at(secret: str, token: str) -> datetime:
 
 
 def _signature(secret: str, text: str) -> str:
-    return base64.urlsafe_b64encode(hmac.digest(secret.encode(), b"slate:" + text.encode(), "sha256")[:12]).decode()
+    return _url_safe(hmac.digest(secret.encode(), b"slate:" + text.encode(), "sha256")[:12])
 
 
-def _propensities(query: Query, items: Sequence[Recommended]) -> dict[str, list[float]]:
-    """With which probability each was shown, where chance had a say; elsewhere all are 1."""
-    return {"propensities": [one.propensity for one in items]} if query.ask.exploration else {}
+def _url_safe(content: bytes) -> str:
+    return b2a_base64(content, newline=False).translate(URL_SAFE).decode()
+
+
+class _Slate(NamedTuple):
+    """What was shown, as it waits to be published. Not an event yet: to make a hundred of them one after the other takes a third
+    of the time that each would take in its own request."""
+
+    token: str
+    ask: Ask
+    at: datetime
+    items: Sequence[Recommended]
+    versions: dict[str, str]
+    fallback: str | None
+    headers: tuple[tuple[str, bytes], ...]
+
+    def message(self) -> Message:
+        """As it is published. Raises ValueError where something of it is no Unicode."""
+        ask, items = self.ask, self.items
+        context = {
+            "surface": ask.surface, "sources": [one.source for one in items], "models": self.versions,
+            "fallback": self.fallback,
+            # Where chance had no say all are 1.
+            **({"propensities": [one.propensity for one in items]} if ask.exploration else {}),
+            **({"request": ask.context} if ask.context else {}),
+        }  # fmt: skip
+        shown = Impression(
+            slate=self.token,
+            items=tuple([one.item for one in items]),
+            user=ask.user,
+            session=ask.session,
+            context=context,
+        )
+        event = encode(shown, id=self.token, source=SOURCE, time=self.at, type="impression")
+        return Message(partition_key(shown), event, self.headers)
 
 
 class Slates:
@@ -62,7 +97,7 @@ class Slates:
     def __init__(self, publisher: Publisher, secret: str) -> None:
         self._publisher = publisher
         self._secret = secret
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[_Slate] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="slates", daemon=True)
         self._losing = False
@@ -74,20 +109,11 @@ class Slates:
         """
         token = sign(self._secret, query.now)
         if items and query.ask.logged:
-            context = {
-                "surface": query.ask.surface, "sources": [one.source for one in items], "models": versions,
-                "fallback": fallback, **_propensities(query, items),
-                **({"request": query.ask.context} if query.ask.context else {}),
-            }  # fmt: skip
-            shown = Impression(
-                slate=token, items=tuple(one.item for one in items), user=query.ask.user,
-                session=query.ask.session, context=context,
-            )  # fmt: skip
-            event = encode(shown, id=token, source=SOURCE, time=query.now, type="impression")
+            slate = _Slate(token, query.ask, query.now, items, versions, fallback, tracing.headers())
             if query.ask.context:
-                decode(event)
+                decode(slate.message().value)
             if len(self._waiting) < WAITING_SLATES:
-                self._waiting.append(Message(partition_key(shown), event, tracing.headers()))
+                self._waiting.append(slate)
             else:
                 SLATES_LOST.inc()
         return token
@@ -105,18 +131,26 @@ class Slates:
     def flush(self) -> None:
         """Publish what waits, from here: for a batch, which has no thread for it. Raises BrokerUnavailable."""
         while self._waiting:
-            self._publisher.publish([self._waiting.popleft() for _ in range(min(BATCH_SLATES, len(self._waiting)))])
+            self._publisher.publish(list(self._batch()))
+
+    def _batch(self) -> Iterator[Message]:
+        for _ in range(min(BATCH_SLATES, len(self._waiting))):
+            try:
+                yield self._waiting.popleft().message()
+            except ValueError as error:
+                SLATES_LOST.inc()
+                log.warning("a slate is lost: %s", error)
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
             stopping = self._stopping.wait(PUBLISHED_EVERY_S)
             while self._waiting:
-                self._publish([self._waiting.popleft() for _ in range(min(BATCH_SLATES, len(self._waiting)))])
+                self._publish(list(self._batch()))
 
     def _publish(self, batch: list[Message]) -> None:
         try:
-            self._publisher.publish(batch)
+            self._publisher.publish_together(batch)
         except BrokerUnavailable as error:
             SLATES_LOST.inc(len(batch))
             if not self._losing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.catalogue import NO_ROWS, Mask, Rows
 from serving.live import Served
@@ -48,22 +49,18 @@ def _asked(served: Served, query: Query, allowed: Mask, k: int) -> Candidates:
 
 def by_text(query: Query, allowed: Mask, k: int) -> Candidates:
     """What is described like the items that the user chose, best first: new items, and what most people want."""
-    return _alike(query, allowed, k, None)
+    return _alike(query, allowed, k, only_new=False)
 
 
 def new_by_text(query: Query, allowed: Mask, k: int) -> Candidates:
     """The same of new items only: those that no live model was trained on."""
-    return _alike(query, allowed, k, query.shelf.new)
+    return _alike(query, allowed, k, only_new=True)
 
 
-def _alike(query: Query, allowed: Mask, k: int, only: Mask | None) -> Candidates:
-    if not len(query.shelf) or not query.wanted:
+def _alike(query: Query, allowed: Mask, k: int, only_new: bool) -> Candidates:
+    if not len(query.shelf):
         return Candidates.of(TEXT, NO_ROWS, np.zeros(0, np.float32))
-    alike = query.likeness >= query.shelf.least  # few are
-    at = np.flatnonzero(alike if only is None else alike & only)
-    at = at[allowed.take(query.shelf.rows.take(at))]
-    best = at[np.argsort(-query.likeness[at], kind="stable")[:k]]
-    return Candidates.of(TEXT, query.shelf.rows[best], query.likeness[best])
+    return Candidates.of(TEXT, *query.shelf.alike(query.view, query.timeline, allowed, only_new, k))
 
 
 def popular(query: Query, allowed: Mask, k: int) -> Candidates:
@@ -121,8 +118,18 @@ def merge(found: Sequence[Candidates], models: Mapping[str, Served]) -> Candidat
 
 def ranked(name: str, rows: Rows) -> Candidates:
     """Candidates of one source scored by their rank alone: scores of different models do not compare."""
-    places = np.arange(len(rows), dtype=np.float32)
-    return Candidates.of(name, rows, ((RANK_OFFSET + 1) / (RANK_OFFSET + 1 + places)).astype(np.float32))
+    return Candidates.of(name, rows, _FIRST_BY_RANK[: len(rows)] if len(rows) <= KEPT_RANKS else _by_rank(len(rows)))
+
+
+def _by_rank(n: int) -> NDArray[np.float32]:
+    """Scores of the first n: (n,), read-only."""
+    scores = ((RANK_OFFSET + 1) / (RANK_OFFSET + 1 + np.arange(n, dtype=np.float32))).astype(np.float32)
+    scores.flags.writeable = False
+    return scores
+
+
+KEPT_RANKS = 1000
+_FIRST_BY_RANK = _by_rank(KEPT_RANKS)
 
 
 def _first(order: Rows, allowed: Mask, k: int) -> Rows:

@@ -16,8 +16,6 @@ from core.progress import Terminal
 from core.settings import Settings
 from headwater.services import attach
 from headwater.terminal import Json, console, opened, print_json, print_table
-from ingest.dead_letters import replay as replay_dead
-from ingest.replay import replay_topic
 
 app = typer.Typer(help="Publish events; look at those that were refused.", no_args_is_help=True)
 dead = typer.Typer(help="Dead letters: messages that were refused, with the reason.", no_args_is_help=True)
@@ -68,6 +66,8 @@ def replay(
     start: Annotated[str, typer.Option("--from", help="A time (2026-08-22T10:00:00Z) or an offset.")],
 ) -> None:
     """Have the topic read again from a time or an offset, to rebuild what was lost. What is stored stays as it is."""
+    from ingest.replay import replay_topic  # kafka-python: most commands do without
+
     with opened(ctx.obj, progress=False) as context:
         rewound = replay_topic(context.settings, context.store, _start(start))
     for one in rewound:
@@ -125,6 +125,8 @@ def dead_replay(
     limit: Annotated[int, typer.Option(min=1)] = 1000,
 ) -> None:
     """Publish dead letters again, after what made them bad was mended. Each is replayed once."""
+    from ingest.dead_letters import replay as replay_dead
+
     with opened(ctx.obj) as context:
         settings, letters = context.settings, context.store.dead_letters.list(limit, reason, replayable=True)
         assert settings.kafka_bootstrap is not None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
@@ -11,6 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from core.bus import Bus, Message, ensure_topic
 from core.errors import BrokerUnavailable
 from core.progress import Silent
+from headwater.broker import EmbeddedBroker
 
 
 def consume(bootstrap: str, topic: str, partitions: int, count: int) -> list[object]:
@@ -49,6 +53,36 @@ def test_published_messages_arrive_whole_with_keys_and_headers(bus: Bus, kafka_b
     assert (first.key, first.value, first.headers) == (b"u1", b'{"n":1}', [("ce_id", b"\xff\x00")])
     assert len(second.value) == 3_000_000
     assert first.partition == second.partition, "one owner's messages stay in one partition, in order"
+
+
+def test_messages_published_together_arrive_whole_and_are_heard_of_when_all_are_acknowledged(
+    bus: Bus, kafka_bootstrap: str, topic: str
+) -> None:
+    for first in (0, 100):
+        bus.publish_together([Message(b"u%d" % (n % 7), b"%d" % n, (("of", b"x"),)) for n in range(first, first + 100)])
+        found = consume(kafka_bootstrap, topic, 3, first + 100)
+        assert sorted(int(record.value) for record in found) == list(range(first + 100))
+        assert {tuple(record.headers) for record in found} == {(("of", b"x"),)}
+    bus.publish_together([])
+    with pytest.raises(BrokerUnavailable, match="headwater up"):
+        bus.publish_together([Message(b"u1", b"fits"), Message(b"u1", b"x" * 13_000_000)])  # refused as too large
+
+
+def test_messages_published_together_while_the_broker_hangs_are_said_not_to_be_acknowledged(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker")
+    bootstrap = broker.start()
+    try:
+        ensure_topic(bootstrap, "t", 1)
+        with Bus(bootstrap, "t") as bus:
+            bus.publish_together([Message(b"u1", b"before")])
+            assert broker.pid is not None
+            os.kill(broker.pid, signal.SIGSTOP)
+            with pytest.raises(BrokerUnavailable, match="headwater up"):
+                bus.publish_together([Message(b"u1", b"lost")], timeout_s=0.5)
+            os.kill(broker.pid, signal.SIGCONT)
+            bus.publish_together([Message(b"u1", b"after")], timeout_s=60)
+    finally:
+        broker.stop()
 
 
 def test_a_long_stream_is_published_at_the_rate_asked_for(bus: Bus, kafka_bootstrap: str, topic: str) -> None:

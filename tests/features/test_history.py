@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.settings import DEFAULT_KIND_WEIGHTS, Settings
 from core.store import open_store
-from features.history import live_history
-from features.interactions import IdTable, Interactions
+from core.store.history import History, HistoryEvent, _continued
+from features.history import Timeline
+from features.interactions import Interactions
 from tests.streams import EPOCH, Writer, view
 
 
 def test_a_live_history_is_oldest_first_in_the_models_rows_without_unknown_items(settings: Settings) -> None:
-    items = IdTable(np.array(["i1", "i2", "i3"], dtype=np.object_))
     with open_store(settings) as store:
         Writer(store).write(
             [view(1, "ann", "i3"), view(2, "ann", "new"), view(3, "ann", "i1", "purchase"), view(4, "bob", "i2")]
         )
         history = store.history.history("ann", 10)
-    rows, times, weights = live_history(history.events, items, DEFAULT_KIND_WEIGHTS)
+    told = Timeline.of(history, {"i1": 0, "i2": 1, "i3": 2}, DEFAULT_KIND_WEIGHTS)
+    assert told.rows.tolist() == [0, -1, 2]
+    rows, times, weights = told.oldest_first(told.rows)
     assert rows.tolist() == [2, 0]
     assert rows.dtype == np.int32
     assert times.tolist() == [EPOCH.timestamp() + 60, EPOCH.timestamp() + 180]
@@ -40,9 +44,12 @@ def test_live_and_trained_histories_weigh_the_same(settings: Settings) -> None:
         ["ann"] * 4, list("abcd"), [e.time.timestamp() for e in events], [e.body.kind for e in events],
         [np.nan if e.body.value is None else e.body.value for e in events],
     )  # fmt: skip
-    _, times, weights = live_history(history.events, data.items, DEFAULT_KIND_WEIGHTS)
+    told = Timeline.of(history, dict(zip("abcd", range(4), strict=True)), DEFAULT_KIND_WEIGHTS)
+    rows, times, weights = told.oldest_first(told.rows)
+    assert rows.tolist() == [0, 1, 2, 3]
     assert weights.tolist() == data.weight.tolist()
     assert times.tolist() == data.time_s.tolist()
+    assert sorted(told.refused.tolist()) == [1, 2]
 
 
 def test_seen_is_complete_however_short_the_history_read(settings: Settings) -> None:
@@ -51,3 +58,52 @@ def test_seen_is_complete_however_short_the_history_read(settings: Settings) -> 
         history = store.history.history("ann", 5)
     assert [one.item for one in history.events] == ["i29", "i28", "i27", "i26", "i25"]
     assert history.seen == {f"i{number}" for number in range(30)}
+
+
+KINDS = ("view", "purchase", "like", "dislike", "odd")
+done = st.builds(
+    HistoryEvent, item=st.sampled_from([f"i{n}" for n in range(8)]), kind=st.sampled_from(KINDS),
+    time=st.just(EPOCH), value=st.sampled_from([None, None, 3.0, -1.0]),
+)  # fmt: skip
+LIMIT = 5
+
+
+def facts(told: Timeline) -> tuple[object, ...]:
+    """What a timeline says, in one order."""
+    columns = (told.items, told.kinds, told.rows.tolist(), told.times_s.tolist(), told.weights.tolist())
+    return (*columns, set(told.seen.tolist()), set(told.refused.tolist()), told.strongest())
+
+
+@given(steps=st.lists(st.lists(done, min_size=1, max_size=3), max_size=6), known=st.integers(0, 8))
+def test_a_timeline_that_was_continued_says_what_one_made_anew_does(
+    steps: list[list[HistoryEvent]], known: int
+) -> None:
+    row_of = {f"i{n}": 7 - n for n in range(known)}
+    history = History((), frozenset())
+    told: Timeline | None = Timeline.of(history, row_of, DEFAULT_KIND_WEIGHTS)
+    for new in steps:
+        history = _continued(history, tuple(new), LIMIT)
+        anew = Timeline.of(history, row_of, DEFAULT_KIND_WEIGHTS)
+        assert anew.stop <= 8
+        assert anew.holds(row_of, DEFAULT_KIND_WEIGHTS)
+        told = told.then(history.events[: len(new)], len(history.events)) if told else None
+        assert (told is None) == (not history.seen <= row_of.keys())
+        if told is not None:
+            assert facts(told) == facts(anew)
+
+
+def test_a_timeline_holds_until_the_table_has_grown_and_may_know_what_it_did_not() -> None:
+    history = History(tuple(HistoryEvent(item, "view", EPOCH, None) for item in "ab"), frozenset("abc"))
+    row_of = {"a": 0}
+    unknown = Timeline.of(history, row_of, DEFAULT_KIND_WEIGHTS)
+    assert unknown.rows.tolist() == [0, -1]
+    assert unknown.seen.tolist() == [0]
+    assert unknown.holds(row_of, DEFAULT_KIND_WEIGHTS)
+    row_of |= {"c": 1, "b": 2}
+    assert not unknown.holds(row_of, DEFAULT_KIND_WEIGHTS)
+    whole = Timeline.of(history, row_of, DEFAULT_KIND_WEIGHTS)
+    assert (whole.rows.tolist(), sorted(whole.seen.tolist()), whole.stop) == ([0, 2], [0, 1, 2], 3)
+    row_of["d"] = 3
+    assert whole.holds(row_of, DEFAULT_KIND_WEIGHTS)
+    assert not whole.holds({**row_of}, DEFAULT_KIND_WEIGHTS)
+    assert not whole.holds(row_of, {**DEFAULT_KIND_WEIGHTS})

@@ -35,3 +35,22 @@ def test_a_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"header|incomplete|buffer"):
         reading.read_arrays(tmp_path / "file")
+
+
+@settings(max_examples=40)
+@given(arrays.arrays(np.float32, arrays.array_shapes(max_dims=2, max_side=9)), st.sampled_from([1, 3, 1 << 18]))
+def test_what_is_not_finite_is_seen_wherever_it_lies(array, at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CHECKED_AT_ONCE", at_once)
+        assert reading.finite(array) == bool(np.isfinite(array).all())
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "fit"),
+    [
+        ([0, 1, 2], [0, 1], True), ([0, 0, 0], [], True), ([0, 1, 2], [0, 2], False), ([0, 1, 2], [-1, 0], False),
+        ([0, 2, 1], [0], False), ([1, 1, 2], [0, 1], False),
+    ],
+)  # fmt: skip
+def test_rows_that_point_outside_fit_no_matrix(indptr: list[int], indices: list[int], fit: bool) -> None:
+    assert reading.rows_fit(np.array(indptr, np.int64), np.array(indices, np.int32), 2) is fit

@@ -110,3 +110,14 @@ def test_the_lowest_product_is_found_without_most_of_the_others(world, seed: int
     upwards = of(np.abs(vectors), made.bounds[:, 0].astype(float))
     arrays = (upwards.bounds, upwards.vectors, upwards.own, upwards.order, upwards.norms)
     assert blend_kernel.lowest(*arrays, np.abs(user), float(np.linalg.norm(user)))[0] == 0
+
+
+@pytest.mark.parametrize("strangers", [0, 2000])
+def test_the_kind_of_an_item_bounds_what_may_be_said_of_it(world, strangers: int) -> None:
+    vectors, same = world[0].copy(), world[1]
+    vectors[np.random.default_rng(0).choice(N, strangers, replace=False)] = np.nan
+    made = of(vectors, same)
+    for side, level in enumerate((made.kinds >> 4, made.kinds & 15)):
+        ends = made.levels[side]
+        assert (made.bounds[:, side] <= ends[level]).all()
+        assert (made.bounds[level > 0, side] > ends[level[level > 0] - 1]).all()  # and not by more than it has to

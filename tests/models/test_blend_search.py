@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.progress import Silent
 from features.interactions import Interactions
-from models import blend_kernel
+from models import blend_kernel, blend_reasons
 from models.blend import Blend, BlendConfig, Member, fit_members
 from models.blend_search import Search
 from models.blend_terms import SparseRecommender
@@ -93,11 +93,13 @@ def _twice(users: UserBatch) -> UserBatch:
 def test_the_terms_of_a_member_add_up_to_its_scores(model):
     assert isinstance(model, SparseRecommender)
     users = one([3, 9, 3, 17], len(model.item_ids))
-    said = model.terms(users)
-    assert len(said.starts) == len(said.stops) == len(said.weights) == len(said.items)
-    total = np.zeros(len(model.item_ids), np.float32)
-    for start, stop, weight in zip(said.starts, said.stops, said.weights, strict=True):
-        np.add.at(total, said.columns[start:stop], said.values[start:stop] * weight)
+    said, n = model.terms, len(model.item_ids)
+    total = np.zeros(n, np.float32)
+    for age, item in enumerate(users.items[::-1].tolist()[: len(said.counts)]):
+        own = slice(*said.indptr[item : item + 2]) if len(said.indptr) else slice(0, 0)
+        columns, values = (said.columns[own], said.values[own]) if len(said.indptr) else (np.array([item]), np.ones(1))
+        np.add.at(total, columns, values * np.float32(said.counts[age]))  # each interaction here weighs 1
+    assert said.most >= np.count_nonzero(total)
     assert np.allclose(np.where(total > 0, total, -np.inf), model.scores(users)[0], atol=1e-6)
 
 
@@ -175,6 +177,37 @@ def test_items_that_a_member_does_not_know_change_nothing_and_are_not_paid_for_b
         del multiplied[before:]  # who asks for everything has everything looked at
     assert len(multiplied) == 3 * 2 * 2  # for three of the histories; the last one is nothing to ALS
     assert max(multiplied) < n / 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reasons_are_as_before_where_members_know_different_items(updated, seed):
+    n, rng = len(updated.item_ids), np.random.default_rng(seed)
+    new = np.flatnonzero(np.char.endswith(updated.item_ids.astype(str), "new"))
+    users = one([*rng.integers(0, n, 5).tolist(), int(new[seed % 2]), *rng.integers(0, n, 2).tolist()], n)
+    asked = updated.recommend(users, 12)[0]
+    asked[0, 4] = -1
+    quick, slow = updated.because(users, asked, 2)[0], updated.because(_twice(users), np.repeat(asked, 2, 0), 2)[0]
+    assert (quick[4] == -1).all()
+    assert (quick[0] >= 0).any()
+    assert (np.sort(quick) == np.sort(slow)).all(axis=1).mean() > 0.8  # but for ties
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_each_item_of_the_history_says_adds_up_to_what_a_member_says(updated, seed):
+    n, rng = len(updated.item_ids), np.random.default_rng(seed)
+    users = one(rng.integers(0, n, 60).tolist(), n)
+    history, owner = np.unique(users.items, return_inverse=True)
+    search = updated._search
+    assert search is not None
+    assert [part.alike for part in search.parts] == [True, False, False]  # the others have other rows
+    for part in search.parts:
+        scores, shared = part.scores(users)[0], np.zeros((13, len(history)))
+        asked = np.append(np.argsort(-scores)[:12], -1).astype(np.int32)
+        arguments = (users.items, users.weights, part.moved[0], *part.model.terms, owner.astype(np.int32), asked)
+        blend_reasons.shares(*arguments, shared)
+        assert np.allclose(shared.sum(axis=1)[:-1], np.maximum(scores[asked[:-1]], 0), atol=1e-5)
+        assert shared[:-1].any()
+        assert not shared[-1].any()
 
 
 def test_only_what_passes_is_found_wherever_its_rows_are():

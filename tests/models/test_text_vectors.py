@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.item_text import tfidf
-from models.text_vectors import MOST_WORDS, NO_VECTOR, Rarity, TextIndex, Texts, TextVector, cosines, mean
+from models.text_vectors import BUCKETS, MOST_WORDS, NO_VECTOR, Chosen, Rarity, TextIndex, Texts, TextVector, cosines
 
 TEXTS = ["red nail polish", "blue nail polish", "camping tent", "Camping stove", "", "the the"]
 RARITY = Rarity.of(TEXTS)
@@ -19,6 +19,28 @@ RARITY = Rarity.of(TEXTS)
 def cosine(one: TextVector, other: TextVector) -> float:
     """The likeness of two texts."""
     return float(cosines(Texts.of([one]), other)[0])
+
+
+def indexed(vectors: list[TextVector]) -> TextIndex:
+    """An index of texts about the items 0, 1, ..."""
+    return TextIndex.of(np.arange(len(vectors), dtype=np.int32), vectors)
+
+
+def found(
+    index: TextIndex,
+    chosen: list[TextVector],
+    weights: list[float],
+    least: float = -1.0,
+    k: int = 100,
+    **kw: list[bool],
+) -> list[tuple[int, float]]:
+    """What an index finds for someone who chose these, the first of them last."""
+    rows, n = np.arange(len(chosen), dtype=np.int32), len(index)
+    done = Chosen(rows, np.array(weights, np.float32), len(chosen), len(chosen), 1.0)
+    allowed, only = (np.array(kw.get(name, [True] * n), bool) for name in ("allowed", "only"))
+    best = index.best(done, rows, Texts.of(chosen), allowed, only, least, k)
+    assert best is not None
+    return list(zip(best[0].tolist(), best[1].tolist(), strict=True))
 
 
 some_texts = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".join), min_size=1, max_size=8)
@@ -37,9 +59,10 @@ def test_a_text_without_words_is_like_nothing() -> None:
     nothing = RARITY.vector("... !")
     assert len(nothing[0]) == 0
     assert cosine(nothing, RARITY.vector("camping")) == 0
-    assert len(mean(Texts.of([]), [])[0]) == len(mean(Texts.of([NO_VECTOR]), [1.0])[0]) == 0
-    assert TextIndex.of([nothing, RARITY.vector("tent")]).cosines(nothing).tolist() == [0, 0]
-    assert TextIndex.of([]).cosines(RARITY.vector("tent")).shape == (0,)
+    tent = RARITY.vector("tent")
+    assert found(indexed([nothing, tent]), [nothing], [1.0]) == [(0, 0), (1, 0)]
+    assert found(indexed([nothing, tent]), [NO_VECTOR, tent], [1.0, 1.0], least=0.1) == [(1, pytest.approx(1))]
+    assert found(indexed([]), [tent], [1.0]) == found(indexed([tent]), [], []) == []
 
 
 def test_a_word_of_every_text_says_nothing_and_a_word_never_met_says_most() -> None:
@@ -64,16 +87,52 @@ def test_the_index_finds_what_comparing_one_by_one_does(
     texts: list[str], asked: list[str], data: st.DataObject
 ) -> None:
     rarity = Rarity.of(texts)
-    index, vectors = TextIndex.of([rarity.vector(text) for text in texts]), [rarity.vector(text) for text in asked]
-    weights = [data.draw(st.floats(0.1, 2)) for _ in vectors]
-    query = mean(Texts.of(vectors), weights)
-    assert len(index) == len(texts)
-    assert index.cosines(query) == pytest.approx([cosine(query, rarity.vector(text)) for text in texts], abs=1e-5)
-    assert math.isclose(float(query[1] @ query[1]), 1.0, rel_tol=1e-4) or len(query[0]) == 0
-    assert (np.diff(query[0]) > 0).all()
+    vectors, chosen = [[rarity.vector(text) for text in some] for some in (texts, asked)]
+    weights = [data.draw(st.floats(0.1, 2)) for _ in chosen]
+    together = sum((weight * dense(one) for weight, one in zip(weights, chosen, strict=True)), np.zeros(BUCKETS))
+    length = math.sqrt(float(together @ together)) or 1.0
+    expected = [float(dense(one) @ together) / length for one in vectors]
+    everything = dict(found(indexed(vectors), chosen, weights))
+    assert [everything[at] for at in range(len(texts))] == pytest.approx(expected, abs=1e-5)
+    allowed, only = ([data.draw(st.booleans()) for _ in texts] for _ in range(2))
+    k, least = data.draw(st.integers(0, 4)), data.draw(st.sampled_from([-1.0, 0.0, 0.3, 0.9]))
+    kept = [at for at in everything if allowed[at] and only[at] and everything[at] >= least]
+    best = sorted(kept, key=lambda at: (-everything[at], at))[:k]
+    narrowed = found(indexed(vectors), chosen, weights, least, k, allowed=allowed, only=only)
+    assert narrowed == [(at, everything[at]) for at in best]
+
+
+def dense(vector: TextVector) -> np.ndarray:
+    """(BUCKETS,) float64."""
+    spread = np.zeros(BUCKETS)
+    spread[vector[0]] = vector[1]
+    return spread
+
+
+def test_what_was_chosen_counts_less_the_older_it_is_once_and_no_more_than_so_many() -> None:
+    polish, tent, stove = (RARITY.vector(text) for text in ("red polish", "camping tent", "iron stove"))
+    texts, index = Texts.of([polish, tent, stove]), indexed([polish, tent, stove])
+    everyone = np.ones(3, bool)
+
+    def scores(rows: list[int], weights: list[float], n: int = 3) -> list[float]:
+        done = Chosen(np.array(rows, np.int32), np.array(weights, np.float32), n, 2, 0.5)
+        best = index.best(done, np.arange(3, dtype=np.int32), texts, everyone, np.zeros(0, bool), -1.0, 3)
+        assert best is not None
+        return best[1][best[0].argsort()].tolist()  # type: ignore[no-any-return]
+
+    one_of_two = pytest.approx([2 / math.sqrt(5), 1 / math.sqrt(5), 0.0])
+    assert scores([0, 1], [1, 1]) == one_of_two
+    assert scores([0, 0, 1], [1, 1, 1]) == one_of_two
+    assert (
+        scores([0, 2, -1, 1, 2], [1, -1, 1, 1, 1]) == one_of_two
+    )  # nothing unwanted, unknown or beyond the newest two
+    assert scores([2, 0, 1], [1, 1, 1], n=2) == one_of_two
+    missing = np.array([0, -1], np.int32)
+    done = Chosen(np.array([0, 1], np.int32), np.ones(2, np.float32), 2, 2, 0.5)
+    assert index.best(done, missing, texts, everyone, everyone, -1.0, 3) is None
 
 
 def test_a_mean_lies_nearer_to_what_weighs_more() -> None:
     polish, tent = RARITY.vector("red polish"), RARITY.vector("camping tent")
-    both = mean(Texts.of([polish, tent]), [3.0, 1.0])
-    assert cosine(both, polish) > cosine(both, tent) > 0.2
+    both = dict(found(indexed([polish, tent]), [polish, tent], [3.0, 1.0]))
+    assert both[0] > both[1] > 0.2

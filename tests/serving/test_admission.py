@@ -7,9 +7,11 @@ import inspect
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from heapq import heapify, heappop, heappush
+from types import SimpleNamespace
 
 import httpx
 import msgspec
@@ -17,7 +19,7 @@ import pytest
 
 from core.telemetry import REFUSED
 from models.text.generator import Generation, Limits, Prompt
-from serving.admission import HASTY_S, REFUSE_AFTER_S, RUNNING, WAITING_TEXTS, Gate, Refusals, kind_of
+from serving.admission import HASTY_S, REFUSE_AFTER_S, RUNNING, WAITING_TEXTS, Gate, Refusals, Waiting, kind_of
 from serving.app import create_app
 from serving.routes import API, OPERATIONS
 from serving.server import serving
@@ -212,23 +214,105 @@ def test_who_waits_in_line_is_told_so_only_where_the_turn_comes_well_in_time() -
     assert gate.full
 
 
-def test_a_line_that_stands_is_kept_short_until_it_has_been_empty() -> None:
+def standing() -> tuple[Gate, list[Waiting]]:
+    """A gate whose line, half a second long at 0.04 s a turn, has stood for longer than that, and who waits there."""
     gate = Gate("standing", running=1, waiting=64, wait_s=1.0)
     assert gate.enter()
     gate._pace_s = 0.04
-    burst = [one for one in (gate.wait(lambda: True) for _ in range(64)) if one is not None]
-    assert len(burst) == 12  # half a second
-    gate._since_s -= 1.0  # it has stood for longer than that
-    assert gate.full
-    for one in burst[7:]:
+    line = [one for one in (gate.wait(lambda: True) for _ in range(64)) if one is not None]
+    assert len(line) == 12
+    gate._since_s -= 1.0
+    return gate, line
+
+
+def counted(gate: Gate) -> None:
+    """A turn comes, after which it is known how many came and were answered of late."""
+    gate._counted_s -= 1.0
+    gate.leave()
+    gate._pace_s = 0.04
+
+
+def test_a_line_that_stands_while_more_come_than_are_answered_is_kept_short_until_that_is_over() -> None:
+    gate, line = standing()
+    gate.refused(30)
+    counted(gate)
+    for one in line[8:]:
         gate.give_up(one)
     assert gate.full  # the eighth turn is more than 0.3 s away
-    gate.give_up(burst[6])
+    gate.give_up(line[7])
     assert not gate.full
-    for one in burst[:6]:
-        gate.give_up(one)
-    again = [gate.wait(lambda: True) for _ in range(64)]
-    assert sum(one is not None for one in again) == 12
+    counted(gate)  # nobody else has come
+    assert sum(gate.wait(lambda: True) is not None for _ in range(64)) == 7
+    assert gate.full  # half a second all the same
+
+
+def test_callers_who_ask_again_when_answered_are_taken_however_long_their_line_has_stood() -> None:
+    gate, _ = standing()
+    counted(gate)
+    counted(gate)  # they came together, and nobody since
+    for _ in range(20):
+        assert gate.wait(lambda: True) is not None  # the one who was answered
+        gate.leave()
+        gate._pace_s = 0.04
+        gate.refused(5, new=False)  # who asks again at once is no one else
+    counted(gate)
+    while gate.wait(lambda: True) is not None:
+        continue
+    assert gate._waiting == 12
+
+
+def test_after_an_overload_the_callers_of_before_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("serving.admission.time", SimpleNamespace(monotonic=lambda: now_s))
+    gate, turn_s = Gate("overload", running=16, waiting=64, wait_s=0.25), 0.005
+    answered, refused, running, next_s = list[float](), list[float](), deque[bool](), 0.0
+    asks: list[tuple[float, bool, bool]] = [(0.1 + n * 0.0005, False, True) for n in range(4000)]  # ten times too many
+    asks += [(3.0, True, True) for _ in range(32)]  # callers, who ask again
+    heapify(asks)
+    while asks or running:
+        if running and (not asks or next_s <= asks[0][0]):
+            now_s = max(now_s, next_s)
+            next_s = now_s + turn_s
+            answered.append(now_s)
+            if running.popleft() and now_s < 6.0:
+                heappush(asks, (now_s, True, True))
+            gate.leave()
+            continue
+        now_s, again, new = heappop(asks)
+        if not running:
+            next_s = now_s + turn_s
+        if gate.enter():
+            running.append(again)
+        elif gate.wait(lambda again=again: running.append(again) is None) is None:  # type: ignore[misc]
+            gate.refused(1, new=new)
+            refused.append(now_s)
+            if again and now_s < 6.0:
+                heappush(asks, (now_s + REFUSE_AFTER_S, True, False))
+    in_the_overload = [at for at in answered if 0.5 < at < 2.0]
+    assert len(in_the_overload) == pytest.approx(1.5 / turn_s, abs=3)  # as many as ever
+    assert sum(0.5 < at < 2.0 for at in refused) == pytest.approx(1.5 * (2000 - 1 / turn_s), abs=100)
+    assert [at for at in refused if at > 3.5] == []
+
+
+def test_one_turn_that_was_held_up_refuses_nobody_and_turns_that_have_become_slow_do() -> None:
+    gate = Gate("held up", running=1, waiting=100, wait_s=1.0)
+    assert gate.enter()
+
+    def turn(after_s: float) -> None:
+        gate._last_s = time.monotonic() - after_s
+        gate.leave()
+
+    line = [gate.wait(lambda: True) for _ in range(100)]
+    turn(0.5)
+    assert gate.wait(lambda: True) is not None  # the hundredth
+    for _ in range(50):
+        turn(0.05)
+    for one in line:
+        if one is not None:
+            gate.give_up(one)
+    while gate.wait(lambda: True) is not None:
+        continue
+    assert 5 < gate._waiting <= 10  # half a second
 
 
 def test_what_the_pipeline_answers_is_limited_apart_from_what_waits_for_a_service() -> None:

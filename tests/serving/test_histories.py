@@ -6,12 +6,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from core.events import UserErased
 from core.store import Store, open_store
-from core.store.history import HistoryReader
+from core.store.history import History, HistoryReader
+from features.history import Timeline
 from serving.histories import Histories
 from tests.serving.world import World, ids
 from tests.streams import Writer, event, view
@@ -64,6 +66,42 @@ def test_a_history_is_the_same_object_until_an_event_is_committed_and_then_has_i
         assert f"i{number}" in after.seen
         assert after.known
     assert [one.item for one in histories.read("ann").events] == ["i7", "i5", "i3", "i1", "i2"]
+
+
+def test_columns_follow_a_history_event_by_event_and_are_what_would_be_made_anew(
+    histories: Histories, elsewhere: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, kind_weights = Writer(elsewhere, "elsewhere.events"), {"view": 1.0, "dislike": -1.0}
+    row_of = {f"i{number}": 40 - number for number in range(1, 13) if number != 11}
+    made: list[int] = []  # how many events a timeline was made of
+    of = Timeline.of
+
+    def counted(history: History, *table: Any) -> Timeline:
+        made.append(len(history.events))
+        return of(history, *table)
+
+    monkeypatch.setattr(Timeline, "of", counted)
+    steps = [view(2, "ann", "i2"), view(3, "ann", "i3", "dislike"), view(-4, "ann", "i4"), view(5, "ann", "i5", value=-1.0),
+             *(view(number, "ann", f"i{number}") for number in range(6, 12)), UserErased(user="ann")]  # fmt: skip
+    for number, step in enumerate(steps):
+        histories.read("ann").timeline(row_of, kind_weights)
+        writer.write([event(100, step) if isinstance(step, UserErased) else step])
+        past = histories.read("ann")
+        if 5 <= number <= 6:  # nobody looks at it, and more is done
+            writer.write([event(50 + number, view(0, "ann", "i1", "dislike").body, minutes=number + 2.5)])
+            past = histories.read("ann")
+        told, anew = (
+            past.timeline(row_of, kind_weights),
+            of(History(past.events, past.seen, past.kinds, past.refused), row_of, kind_weights),
+        )
+        assert past.timeline(row_of, kind_weights) is told
+        assert (told.items, told.kinds, told.rows.tolist()) == (anew.items, anew.kinds, anew.rows.tolist())
+        assert (told.times_s.tolist(), told.weights.tolist()) == (anew.times_s.tolist(), anew.weights.tolist())
+        seen = {row_of[item] for item in past.seen if item in row_of}
+        assert set(told.seen.tolist()) == set(anew.seen.tolist()) == seen, number
+        assert set(told.refused.tolist()) == set(anew.refused.tolist())
+    assert histories.read("ann").timeline(row_of, kind_weights).items == ()
+    assert made == [1, 4, 5, 0]  # at first; when one came late; with one the table does not know; and with nothing left
 
 
 def test_someone_nobody_heard_of_is_known_from_the_first_event_on(histories: Histories, elsewhere: Store) -> None:

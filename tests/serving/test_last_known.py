@@ -289,6 +289,46 @@ def test_a_copy_that_could_not_be_replaced_stays_one_to_begin_with(
     assert process.state() == all_read(world)
 
 
+def test_a_start_that_finds_nothing_later_leaves_the_file_as_it_is(world: World) -> None:
+    world.change(*(item(number) for number in range(20)))
+    started(world).known.save(at_once=True)
+    process = started(world)
+    assert process.copied == [True]
+    before = process.known._file.stat()
+    process.known.save(at_once=True)
+    assert process.known._file.stat() == before
+    world.change(item(1, title="another"))
+    process.catalogue.refresh()
+    process.known.save(at_once=True)
+    assert process.known._file.stat().st_ino != before.st_ino
+
+
+def test_what_was_written_since_the_copy_is_saved_after_the_start(world: World) -> None:
+    world.change(*(item(number) for number in range(20)))
+    started(world).known.save(at_once=True)
+    world.change(item(1, title="another"))
+    process = started(world)
+    assert process.copied == [True]
+    before = process.known._file.stat()
+    process.known.save(at_once=True)
+    assert process.known._file.stat().st_ino != before.st_ino
+
+
+def test_a_save_that_failed_is_tried_again_though_nothing_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(item(1))
+    process = started(world)
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", Mock(side_effect=OSError("no space left on device")))
+        process.known.save()
+    process.known.save()
+    assert not process.known._file.exists()  # it rests
+    process.known._rest_until -= last_known.RETRY_S
+    process.known.save()
+    assert process.known._file.exists()
+
+
 def test_a_copy_without_a_mark_is_made_again_once_there_can_be_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

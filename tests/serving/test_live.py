@@ -10,13 +10,15 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import ArtifactCorrupt
 from core.telemetry import MODEL_REFUSED
 from features.interactions import Interactions
 from models.recommender import UserBatch
 from serving.catalogue import LiveCatalogue
-from serving.live import LiveModels
+from serving.live import LiveModels, _descending
 from tests.serving.world import World, eventually, ids
 
 PATH = "/v1/users/u1/recommendations"
@@ -147,3 +149,10 @@ def test_versions_move_by_hand_within_what_the_gate_allows(full_world: World) ->
         listed = client.get("/v1/models").json()
     states = {one["version"]: one["state"] for one in listed if one["name"] == "als"}
     assert states == {1: "live", 2: "refused", 3: "retired"}
+
+
+@given(st.lists(st.sampled_from([0.0, -1.0, 0.5, 3.0, 1e-40, 1e30]) | st.floats(0, 1e6, width=32), max_size=30))
+def test_an_order_of_counts_is_the_largest_first_and_of_equal_ones_the_first(counts: list[float]) -> None:
+    found = np.array(counts, np.float32)
+    wanted = sorted((row for row in range(len(found)) if found[row] > 0), key=lambda row: (-found[row], row))
+    assert _descending(found).tolist() == wanted

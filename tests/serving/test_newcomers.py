@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
 from core.events import ItemChanged
+from core.store.catalogue import Item
 from features.interactions import Interactions
+from models.text_vectors import Rarity
+from serving.catalogue import View, _changed, _empty, _grown
+from serving.newcomers import Vectors
 from tests.serving.world import World, eventually, ids, ingesting
 from tests.streams import view
 
@@ -142,3 +148,38 @@ def test_a_new_item_that_is_taken_away_is_gone(live: httpx.Client, gone: str) ->
     eventually(lambda: line(live, "camper1", "new") is None, WITHIN_S)
     live.put("/v1/items/new", json=TENT).raise_for_status()
     eventually(lambda: line(live, "camper1", "new") is not None, WITHIN_S)
+
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+def item(name: str, title: str) -> Item:
+    """An item that may be shown."""
+    return Item(name, True, False, False, None, None, NOW, (), title, "", {}, "en")
+
+
+def holding(titles: dict[str, str]) -> View:
+    """A catalogue of its own with these items."""
+    return _changed(*_grown(_empty(), list(titles)), [item(*one) for one in titles.items()])
+
+
+def test_text_vectors_are_those_of_the_items_as_they_are_now_in_no_more_room_than_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.newcomers.KEPT_VECTORS", 6)
+    titles = {f"i{n}": f"camping {name}" for n, name in enumerate(CAMPING)}
+    rarity = Rarity.of([*titles.values(), "a peg", "a rope"])
+    vectors, chance, view = Vectors(rarity), Random(1), holding(titles)
+    for step in range(200):
+        if step % 4 == 1:
+            changed = f"i{chance.randrange(len(titles) + 1)}"  # maybe one more
+            titles[changed] = f"camping {chance.choice(BAKING)}"
+            view = _changed(*_grown(view, [changed]), [item(changed, titles[changed])])
+        if step % 50 == 49:
+            view = holding(titles)  # all of it read anew
+        rows = [chance.randrange(len(view)) for _ in range(chance.randint(0, 4))]
+        texts = vectors.texts(view, rows)
+        for at, row in enumerate(rows):
+            expected = rarity.vector(titles[f"i{row}"])
+            assert [part.tolist() for part in texts.vector(at)] == [part.tolist() for part in expected]
+    assert len(vectors.kept(view).texts.sizes) == 6
