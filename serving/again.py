@@ -6,6 +6,7 @@ forgotten with it. Only the slate is new each time.
 
 from __future__ import annotations
 
+import random
 import time
 from operator import is_
 
@@ -14,7 +15,8 @@ import msgspec
 from serving.query import Ask, Query
 from serving.shapes import Recommended
 
-KEPT_S = 60.0  # some models read how long ago things were done
+KEPT_S = 60.0  # at most: some models read how long ago things were done
+SPREAD = 0.25  # of that by chance, so that what was made in one rush is not all made anew in another
 KEPT_ANSWERS = 4  # of each user, to different questions
 
 
@@ -27,12 +29,12 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class _Made(msgspec.Struct, frozen=True):
-    """Something shown, the question, and when and from what it was made: `epoch` stands for the models, the catalogue and
-    the stored reasons, which are not to be kept in memory by answers."""
+    """Something shown, the question, until when it is good, and from what it was made: `epoch` stands for the models, the
+    catalogue and the stored reasons, which are not to be kept in memory by answers."""
 
     ask: Ask
     epoch: object
-    at_s: float
+    until_s: float
     shown: Shown
 
 
@@ -48,7 +50,7 @@ class Answers:
             return None
         epoch, now_s = self._epoch(query), time.monotonic()
         for made in query.past.answers:
-            if made.epoch is epoch and now_s - made.at_s < KEPT_S and made.ask == query.ask:
+            if made.epoch is epoch and now_s < made.until_s and made.ask == query.ask:
                 found: Shown = made.shown
                 return found
         return None
@@ -58,7 +60,8 @@ class Answers:
         ask = query.ask
         if ask.user is None or ask.exploration or ask.events or not query.past.known:
             return
-        made = _Made(ask, self._epoch(query), time.monotonic(), shown)
+        until_s = time.monotonic() + KEPT_S * (1 - SPREAD * random.random())  # noqa: S311 -- nobody gains by guessing it
+        made = _Made(ask, self._epoch(query), until_s, shown)
         others = [one for one in query.past.answers if one.ask != ask]
         query.past.answers[:] = [made, *others][:KEPT_ANSWERS]
 

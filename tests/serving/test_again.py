@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from serving.again import KEPT_ANSWERS
+from serving.again import KEPT_ANSWERS, KEPT_S, SPREAD
 from serving.query import Ask
 from serving.service import Service
 from tests.serving.test_live import backwards
@@ -99,3 +100,16 @@ def test_few_answers_are_kept_of_each_user_and_nothing_of_old_models_with_them(s
         service.pipeline.recommend(Ask(USER, limit=limit), past)
     assert [one.ask.limit for one in past.answers] == list(range(KEPT_ANSWERS + 3, 3, -1))
     assert all(type(one.epoch) is object for one in past.answers)
+
+
+def test_what_was_made_in_one_rush_does_not_lapse_in_another(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    past, drawn, began_s = service.histories.read(USER), iter([0.0, 1.0]), time.monotonic()
+    monkeypatch.setattr("serving.again.random", SimpleNamespace(random=drawn.__next__))
+    for limit in (1, 2):
+        service.pipeline.recommend(Ask(USER, limit=limit), past)
+    sooner, later = past.answers
+    took_s = time.monotonic() - began_s
+    assert KEPT_S <= later.until_s - began_s <= KEPT_S + took_s
+    assert sooner.until_s <= later.until_s - SPREAD * KEPT_S + took_s
+    monkeypatch.setattr("serving.again.time", SimpleNamespace(monotonic=lambda: later.until_s))
+    assert service.pipeline.again(Ask(USER, limit=1), past, 0.0) is None
