@@ -119,8 +119,9 @@ class Search:
         votes = np.zeros((k, len(history)))
         for whole in others:
             slot, place = np.nonzero((spoken := whole.because(users, item_ix[None], limit)[0]) >= 0)
-            where = (spoken[slot, place, None] == history).argmax(axis=1)
-            np.add.at(votes, (slot, where), whole.weight / (1 + place))
+            if len(slot):  # an empty history has no largest
+                where = (spoken[slot, place, None] == history).argmax(axis=1)
+                np.add.at(votes, (slot, where), whole.weight / (1 + place))
         found = np.empty((k, limit), np.int32)
         reasons.named(shared, weights, votes, history, found)
         return found
