@@ -8,7 +8,7 @@ null    GET /healthz: what HTTP, the framework and the measuring of it cost (fro
 search  the 100 nearest of as many 64-d vectors as there are items, exactly and by the kind that is chosen, alone, in process
 warm    a user's recommendations, history unchanged since the last request (from wrk)
 cold    the same, with a new event of that user committed since the last request, before every request
-first   the same, of users who never asked before: whole histories are read, and their items met for the first time
+first   the same, of users who have not asked for long, most of them never: whole histories are read
 half    latency at half of these rates, sent at a constant rate, measured from when each request was due; "late" is how late
         the client itself sent (p99), which is part of it. Warm: of users who were asked for just before, as an answer is kept
         for a minute at most
@@ -112,7 +112,7 @@ class Bench:
         return self._written(self._known)
 
     def first(self) -> Figures:
-        """The same, of users who never asked before."""
+        """The same, of users who have not asked for long."""
         return self._written(self._strangers)
 
     def warm_at(self, rate: float) -> Figures:

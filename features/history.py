@@ -80,23 +80,14 @@ class Timeline:
             max(self.stop, 1 + int(first.max(initial=-1))), self.known, self.row_of, self.kind_weights,
         )  # fmt: skip
 
-    def oldest_first(
-        self, rows: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32]]:
-        """(item_ix, time_s, weight), each (n,), the oldest first, of what was done with items that a model knows: `rows` (m,) are
-        its rows of the items, -1 for others."""
-        at = (rows >= 0).nonzero()[0][::-1]
-        return rows.take(at), self.times_s.take(at), self.weights.take(at)
-
     def strongest(self) -> dict[str, str]:
         """The strongest thing that the user did with each item, as the kind of its event; the newest of equal ones."""
-        if len(set(self.kinds)) < 2:
-            return dict.fromkeys(self.items, self.kinds[0]) if self.kinds else {}
-        weights = list(map(self.kind_weights.get, self.kinds, repeat(1.0)))
-        order = sorted(
-            range(len(weights) - 1, -1, -1), key=weights.__getitem__
-        )  # of equal ones the newest is last, and stays
-        return dict(zip(map(self.items.__getitem__, order), map(self.kinds.__getitem__, order), strict=True))
+        weight, found = self.kind_weights.get, dict[str, str]()
+        for item, kind in zip(self.items, self.kinds, strict=True):
+            before = found.setdefault(item, kind)
+            if kind != before and weight(kind, 1.0) > weight(before, 1.0):
+                found[item] = kind
+        return found
 
 
 def _columns(events: Sequence[HistoryEvent], kind_weights: Mapping[str, float]) -> _Columns:

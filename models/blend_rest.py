@@ -5,7 +5,9 @@ The mean and deviation that standardise a member's scores follow from those of i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -108,12 +110,27 @@ class Vectors:
     def near(self, encoded: NDArray[np.float32], weight: float, lowest: float) -> Near:
         """What the member says to the user with this vector (d,), standardised and weighed, with what everyone is told. Items
         without a vector count as the `lowest` product of all, or 0 (see `standardised`)."""
+        query, known = np.empty(len(encoded), np.float32), len(self.vectors) / len(self.own)
+        constant, reach, less = self._spread(encoded, self.mean, self.covariance, known, weight, lowest, query)
+        return Near(constant, *self._arrays, query, reach, self.strange, self.told, less)
+
+    @cached_property
+    def _arrays(self) -> _Arrays:
+        """What of it each user's Near has."""
+        return self.bounds, self.vectors, self.own, self.order, self.norms, self.sames, self.kinds, self.levels
+
+    @cached_property
+    def _spread(self) -> Callable[..., tuple[float, float, float]]:
         from models import blend_fold  # compiled: who asks for no user does without
 
-        query, known = np.empty(len(encoded), np.float32), len(self.vectors) / len(self.own)
-        constant, reach, less = blend_fold.spread(encoded, self.mean, self.covariance, known, weight, lowest, query)
-        rest = (self.bounds, self.vectors, self.own, self.order, self.norms, self.sames, self.kinds, self.levels)
-        return Near(constant, *rest, query, reach, self.strange, self.told, less)
+        found: Callable[..., tuple[float, float, float]] = blend_fold.spread
+        return found
+
+
+_Arrays = tuple[
+    NDArray[np.float32], NDArray[np.float32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64],
+    NDArray[np.uint8], NDArray[np.float64],
+]  # fmt: skip
 
 
 def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:

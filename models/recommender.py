@@ -24,6 +24,8 @@ History = tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float32]]
 Mask = NDArray[np.bool_]
 Ranked = tuple[NDArray[np.int32], NDArray[np.float32]]
 COLUMNS_A_BLOCK = 32
+_UNTRAINED = np.array([-1], np.int32)
+_UNTRAINED.flags.writeable = False
 INTEGERS = frozenset({"indptr", "indices", "n_items"})  # arrays of a saved model; all others hold floats
 
 
@@ -69,13 +71,9 @@ class UserBatch:
 
     @classmethod
     def of_one(cls, history: History, now_s: float) -> Self:
-        """As `from_histories`, of one user never trained on, whose history is oldest first and known to the model."""
-        items, times, weights = history
-        if (weights <= 0).any():
-            kept = weights > 0
-            items, times, weights = items[kept], times[kept], weights[kept]
-        indptr, now = np.array([0, len(items)], np.int64), np.array([now_s], np.float64)
-        return cls(np.full(1, -1, np.int32), indptr, items, times, weights, now)
+        """As `from_histories`, of one user never trained on, whose history is as a batch has it (see models.user_kernel)."""
+        indptr, now = np.array((0, len(history[0])), np.int64), np.array((now_s,), np.float64)
+        return cls(_UNTRAINED, indptr, *history, now)
 
     @classmethod
     def from_sequences(cls, data: Interactions) -> Self:

@@ -16,24 +16,10 @@ _CHOSEN = (_I32, _F32, types.int64, types.int64, types.float64)
 _INDEX = (_I32, _I32, _I32, _I32, _F32)
 
 
-@compiled(*_TEXTS, _I32, _F32, types.float32[::1])
-def compare(sizes, buckets, weights, other, its, found):  # type: ignore[no-untyped-def]
-    """Fill `found` with the inner product of each text with another one: all of them ascend by bucket."""
-    for text in range(len(sizes)):
-        at, total = 0, np.float32(0)
-        for word in range(sizes[text]):
-            bucket = buckets[text, word]
-            while at < len(other) and other[at] < bucket:
-                at += 1
-            if at < len(other) and other[at] == bucket:
-                total += weights[text, word] * its[at]
-        found[text] = total
-
-
 @piece
-def _newest(rows, weights, n, most, recency, slots, chosen, counts):  # type: ignore[no-untyped-def]
-    """Fill `chosen` with the slots of the newest items that count, and `counts` with how much. Returns how many there are, -1
-    where one has no slot."""
+def _newest(rows, weights, n, most, recency, slots, chosen, whose, counts):  # type: ignore[no-untyped-def]
+    """Fill `chosen` with the slots of the newest items that count, `whose` with their rows, and `counts` with how much. Returns
+    how many there are, -1 where one has no slot."""
     m = 0
     for at in range(len(rows)):
         row = rows[at]
@@ -47,7 +33,7 @@ def _newest(rows, weights, n, most, recency, slots, chosen, counts):  # type: ig
             for before in range(m):
                 new = new and chosen[before] != slot
             if new:
-                chosen[m], counts[m] = slot, np.float32(weights[at] * recency**m)
+                chosen[m], whose[m], counts[m] = slot, row, np.float32(weights[at] * recency**m)
                 m += 1
     return m
 
@@ -90,8 +76,8 @@ def best(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Fill `found` and `scores`, both (k,), as models.text_vectors.TextIndex.best says. Returns how many, -1 where a chosen item
     has no slot. Equal scores are ordered by place."""
-    chosen, counts = np.empty(most, np.int32), np.empty(most, np.float32)
-    m = _newest(rows, weights, n, most, recency, slots, chosen, counts)
+    chosen, whose, counts = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
+    m = _newest(rows, weights, n, most, recency, slots, chosen, whose, counts)
     if m <= 0:
         return m
     asked, share = _asked(chosen[:m], counts[:m], sizes, buckets, text_weights)
@@ -115,3 +101,42 @@ def best(  # type: ignore[no-untyped-def]
             at -= 1
         scores[at], found[at] = score, items[place]
     return size
+
+
+@piece
+def _product(one, other, sizes, buckets, weights):  # type: ignore[no-untyped-def]
+    """The inner product of two texts."""
+    at, total = 0, np.float32(0)
+    for word in range(sizes[one]):
+        bucket = buckets[one, word]
+        while at < sizes[other] and buckets[other, at] < bucket:
+            at += 1
+        if at < sizes[other] and buckets[other, at] == bucket:
+            total += weights[one, word] * weights[other, at]
+    return total
+
+
+@compiled(*_CHOSEN, _I32, *_TEXTS, _I32, types.int32[:, ::1])
+def carriers(  # type: ignore[no-untyped-def]
+    rows, weights, n, most, recency, slots, sizes, buckets, text_weights, asked, found,
+):  # fmt: skip
+    """Fill `found` (k, limit) as models.text_vectors.carriers says. Returns -1 where an item has no slot."""
+    chosen, whose, counts = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
+    m = _newest(rows, weights, n, most, recency, slots, chosen, whose, counts)
+    best, limit = np.empty(found.shape[1], np.float32), found.shape[1]
+    for item in range(len(asked)):
+        text = slots[asked[item]] if asked[item] < len(slots) else -1
+        if text < 0 or m < 0:
+            return -1
+        for place in range(limit):
+            best[place], found[item, place] = 0, -1
+        for one in range(m):
+            share = _product(chosen[one], text, sizes, buckets, text_weights) * counts[one]
+            at = limit
+            while at > 0 and share > best[at - 1]:
+                at -= 1
+                if at + 1 < limit:
+                    best[at + 1], found[item, at + 1] = best[at], found[item, at]
+            if at < limit:
+                best[at], found[item, at] = share, whose[one]
+    return m

@@ -100,13 +100,6 @@ class Texts(NamedTuple):
         return self.buckets[at, :size], self.weights[at, :size]
 
 
-def cosines(texts: Texts, other: TextVector) -> NDArray[np.float32]:
-    """(m,) float32, 0 to 1: how much each text is like another."""
-    found = np.zeros(len(texts.sizes), np.float32)
-    text_kernel.compare(*texts, *other, found)
-    return found
-
-
 class Chosen(NamedTuple):
     """What someone chose, newest first: `rows` (m,) int32 of items, -1 for unknown ones, and `weights` (m,) float32, of which
     those above 0 count. Each of the newest `read` items below row `n` counts once, and `recency` times as much as the one before.
@@ -117,6 +110,17 @@ class Chosen(NamedTuple):
     n: int
     read: int
     recency: float
+
+
+def carriers(
+    chosen: Chosen, slots: NDArray[np.int32], texts: Texts, asked: NDArray[np.int32], limit: int
+) -> NDArray[np.int32] | None:
+    """What makes each of the items in the rows `asked` (k,) likely: (k, limit) int32 rows of what was chosen, those first whose
+    weight times their cosine with the item is largest, as far as that is above 0; padded with -1. `slots` says which of `texts`
+    is about an item's row. None where one has none, -1 that is.
+    """
+    found = np.empty((len(asked), limit), np.int32)
+    return None if text_kernel.carriers(*chosen, slots, *texts, asked, found) < 0 else found
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ BUDGET_S = 1.0  # a slower Postgres counts as away
 KEPT_KEYS = 10_000
 KEY = re.compile(r"hw_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 KEY_STATE = "key"  # where a request carries the key that it was let in with
+FAILED_STATE = "failed"  # and why it could not be answered without the framework, which is to say so
 NOBODY = "anyone (no key asked)"
 PROVIDED = frozenset({"service", "data", "who", "request"})  # what routes are given that is no parameter of the request
 
@@ -120,8 +121,11 @@ async def guard(connection: ASGIConnection, handler: BaseRouteHandler) -> None: 
     """Deny unless the route is public, no keys are required, or the key has the route's scope and is within its limit.
 
     Raises Unauthorized, Forbidden, RateLimited, and InvalidRequest for a query parameter that the route does not have, or that
-    is there twice.
+    is there twice; and what a request failed with before it came here.
     """
+    failed: Exception | None = connection.scope["state"].get(FAILED_STATE)
+    if failed is not None:
+        raise failed
     scope = handler.opt.get("scope")
     if scope != PUBLIC:
         service = connection.app.state.service

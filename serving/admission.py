@@ -24,8 +24,10 @@ LISTS = frozenset({"recommendations", "rank", "similar", "popular", "trending", 
 RUNNING = {"events": 16, "records": 12, "texts": 1}  # of those that wait for the broker, Postgres, the text model
 WAITING_TEXTS = 4
 SMOOTHING = 0.1  # how much the newest turn says about the pace,
-SLACKENS = 4.0  # of which it takes so many times as long at most: one that was held up says nothing of those after it
-LEAST_TURN_S = 0.001  # no pace is so quick that such a turn were held up
+SLACKENS = (
+    16.0  # it takes so many times as long at most as turns of late: one that was held up says little of those after it
+)
+LATELY = 1 / 64  # how much the newest turn says about those
 SURE_SHARE = 0.5  # of the longest wait: who is told to wait is to be answered, also where the pace slackens
 STANDING_SHARE = 0.3  # of it, where a line has stood for longer than that, and still more come than are answered
 MORE_COME = 1.25  # times as many as are answered: this is an overload
@@ -71,6 +73,7 @@ class Gate:
         self._answered = 0  # and were answered
         self._overrun = False  # whether many more came than were answered, when that was last counted
         self._pace_s = 0.0  # between two turns, while there is a line
+        self._lately_s = wait_s / max(1, waiting) / SLACKENS  # the same over more of them
         self._last_s = 0.0  # when the last turn came
         self._refused = REFUSED.labels(kind)
         REQUESTS_RUNNING.labels(kind).set_function(lambda: self._running)
@@ -132,9 +135,10 @@ class Gate:
     def leave(self) -> None:
         """A request has been answered: the first in line that is still wanted takes its place."""
         now_s = time.monotonic()
-        longest_s = min(SLACKENS * self._pace_s + LEAST_TURN_S, self.wait_s)
-        took_s = min(now_s - self._last_s, longest_s) if self._waiting else 0.0
-        self._pace_s += SMOOTHING * (took_s - self._pace_s)
+        took_s = min(now_s - self._last_s, self.wait_s) if self._waiting else 0.0
+        self._pace_s += SMOOTHING * (min(took_s, SLACKENS * self._lately_s) - self._pace_s)
+        if self._waiting:
+            self._lately_s += LATELY * (took_s - self._lately_s)
         self._last_s = now_s
         self._answered += 1
         if now_s - self._counted_s > SURE_SHARE * self.wait_s:

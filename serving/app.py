@@ -25,6 +25,7 @@ from serving.console import CONSOLE
 from serving.measure import measured
 from serving.problems import on_bug, on_deep_nesting, on_headwater_error, on_http_error
 from serving.routes import API, OPERATIONS
+from serving.routes.recommendations import asked_before
 from serving.service import Jobs, Service
 
 BODY_BYTES = 1_000_000  # of a request; events may be larger
@@ -75,6 +76,7 @@ def create_app(
         logging_config=None,
     )
     app.state.service = service
+    app.asgi_handler = asked_before(app.asgi_handler, service)
     return app
 
 

@@ -284,16 +284,15 @@ def _grown(view: View, items: Sequence[str]) -> tuple[View, Rows]:
     assert isinstance(row_of, dict)
     for at in range(0, len(items), AT_ONCE):
         part, n = items[at : at + AT_ONCE], len(view.ids)
-        known = np.fromiter(map(row_of.setdefault, part, count(n)), np.int32, len(part))
-        missing = np.flatnonzero(known >= n)
-        if len(missing) and len(row_of) == n + len(part):  # all of them, and each has its row
-            view.ids.extend(part)
-        elif len(missing):
+        known = rows_of(row_of, part)
+        missing = np.flatnonzero(known < 0)
+        if len(missing):
             new = [part[place] for place in missing.tolist()]
             distinct = dict.fromkeys(new)
+            # No row is ever there that is not the item's for life: requests read this meanwhile, and keep what they found.
             row_of.update(zip(distinct, count(n), strict=False))
             view.ids.extend(distinct)
-            known[missing] = rows_of(row_of, new)
+            known[missing] = range(n, len(view.ids)) if len(distinct) == len(new) else rows_of(row_of, new)
         rows[at : at + AT_ONCE] = known
     more = len(view.ids) - len(view)
     if not more:

@@ -20,6 +20,8 @@ HEAD_BYTES = 65_536  # of a request line and headers together
 HEAD_S = 10.0  # for a first request's headers, from the connection's beginning, or a later one's, from its first byte
 REQUEST_S = 60.0  # for a whole request, its body included
 UNREAD_S = 60.0  # for a client to take its answer
+WHOLE = "headwater.whole"  # where the start of an answer to a GET has its body, at servers that name this extension
+EXTENSIONS: dict[str, dict[str, Any]] = {WHOLE: {}}
 HELD_BYTES = 1_000_000  # of a body that is waited for here; of a longer one the route takes the rest, or refuses
 
 
@@ -196,14 +198,36 @@ class Connection(HttpToolsProtocol):
         if cycle.disconnected:
             return False
 
+        async def sending(message: Any) -> None:
+            if WHOLE in message:
+                await self._send_whole(cycle, message)
+            else:
+                await cycle.send(message)
+
         async def admitted(scope: Any, receive: Any, send: Any) -> None:
+            scope["extensions"] = EXTENSIONS
             try:
-                await app(scope, receive, send)
+                await app(scope, receive, sending)
             finally:
                 gate.leave()
 
         super()._start_asgi_task(cycle, admitted)
         return True
+
+    async def _send_whole(self, cycle: RequestResponseCycle, message: Any) -> None:
+        """Write a start that has its whole body with it in one piece. Its headers are the server's own words, so that nobody
+        need look for line breaks in them."""
+        body = message.pop(WHOLE)
+        if cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive or message["status"] != 200:
+            await cycle.send(message)
+            await cycle.send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        lines = [b"%s: %s\r\n" % header for header in (*cycle.default_headers, *message["headers"])]
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", *lines, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
 
     def _refuse(self, cycle: RequestResponseCycle) -> None:
         """Answer for the application that there is no place."""

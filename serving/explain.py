@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from models.content import titles
 from models.content.banned import said
 from models.content.because import line
@@ -91,17 +93,19 @@ def _because(query: Query, chosen: Candidates) -> list[list[int]]:
     because: list[list[int]] = [[] for _ in range(len(chosen))]
     for name_ix, name in enumerate(chosen.sources):
         served = query.models.get(name)
-        if name in PLAIN or (served is None and name != TEXT):
+        if name in PLAIN or (served is None and name != TEXT):  # TEXT is the name of no model
             continue
-        places = (chosen.source == name_ix).nonzero()[0].tolist()
-        if name == TEXT:
-            for place in places:
-                row = int(chosen.rows[place])
-                because[place] = query.shelf.because(query.view, query.texts, query.wanted, row, NAMED)
-        elif served is not None and places:
-            items = served.own_rows(chosen.rows[places])
-            named = served.model.because(query.users(served), items[None, :], NAMED)[0]  # (places, NAMED)
-            rows, there = served.rows.take(named).tolist(), (named >= 0).sum(axis=1).tolist()  # -1 comes last
-            for place, found, count in zip(places, rows, there, strict=True):
-                because[place] = found[:count]
+        places = (chosen.source == name_ix).nonzero()[0]
+        if not len(places):
+            continue
+        rows = chosen.rows.take(places)
+        if served is None:
+            named = query.shelf.because(query.view, query.timeline, rows, NAMED)
+        else:
+            own = served.model.because(query.users(served), served.own.take(rows)[None, :], NAMED)[0]  # it knows them
+            named = np.where(own < 0, own, served.rows.take(own))
+        for place, found in zip(places.tolist(), named.tolist(), strict=True):
+            while found and found[-1] < 0:  # of (places, NAMED), -1 comes last
+                found.pop()
+            because[place] = found
     return because

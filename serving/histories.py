@@ -13,9 +13,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
+
+import msgspec
 
 from core.errors import DatabaseUnavailable
 from core.store import Store
@@ -38,8 +39,7 @@ ERASED_EVERY_S = 2.0
 MOST_NEW = 20  # events since the last read; after more of them a timeline is made anew
 
 
-@dataclass(frozen=True)
-class Past:
+class Past(msgspec.Struct, frozen=True, eq=False):
     """A user's newest interactions, newest first, and every item ever touched. `known`: whether Postgres said so just now.
 
     When it did not, they are what was known last, and good only for what must not be shown. `kinds` and `refused` are those of
@@ -49,12 +49,10 @@ class Past:
     events: tuple[HistoryEvent, ...] = ()
     seen: frozenset[str] = frozenset()
     known: bool = True
-    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    kinds: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     refused: frozenset[str] = frozenset()
-    answers: list[Any] = field(default_factory=list, compare=False, repr=False)  # what was made of it: serving/again.py
-    told: list[tuple[Timeline, int]] = field(
-        default_factory=list, compare=False, repr=False
-    )  # of it, but for so many events
+    answers: list[Any] = msgspec.field(default_factory=list)  # what was made of it: serving/again.py
+    told: list[tuple[Timeline, int]] = msgspec.field(default_factory=list)  # of it, but for so many events
 
     @classmethod
     def of(cls, history: History, known: bool = True, before: Past | None = None) -> Past:
@@ -63,8 +61,12 @@ class Past:
         if before is not None and before.told and before.events:
             told, newer = before.told[0]
             first = before.events[0]  # the very event where a history was continued: what is older than it is the same
-            new = next((at for at, event in enumerate(history.events[:MOST_NEW]) if event is first), None)
-            past.told.extend([] if new is None else [(told, newer + new)])
+            # Something has to be left of what was told: what is in neither would not be known to have been seen.
+            most = min(MOST_NEW + 1, len(history.events)) - newer
+            for new, event in enumerate(history.events[: max(0, most)]):
+                if event is first:
+                    past.told.append((told, newer + new))
+                    break
         return past
 
     def timeline(self, row_of: Mapping[str, int], kind_weights: Mapping[str, float]) -> Timeline:
@@ -82,24 +84,15 @@ class Past:
         return found
 
 
-@dataclass(frozen=True)
-class _Remembered:
+class _Remembered(msgspec.Struct, frozen=True, eq=False):
     """A past, what it was made of, and when that was read whole: a month that is detached changes it and not its version."""
 
     read_at: float
     versioned: Versioned
     past: Past
 
-    def younger(self, seconds: float) -> bool:
-        """Than so many seconds."""
-        return time.monotonic() - self.read_at < seconds
-
 
 _NEVER = _Remembered(float("-inf"), NEVER_READ, Past())
-
-
-def _versions(known: Mapping[str, _Remembered]) -> dict[str, Versioned]:
-    return {user: one.versioned for user, one in known.items()}
 
 
 class Histories:
@@ -119,6 +112,9 @@ class Histories:
         self._erased_since: int | None = None
         self._waiting: list[tuple[str, asyncio.Future[Past]]] = []
         self._batches: set[asyncio.Task[None]] = set()
+        self._busy = 0  # how many of them still look for who waits
+        self._began_s = 0.0  # when the last of them began to read, by the loop's clock
+        self._watched = False  # whether somebody will look at who waits
 
     def read(self, user: str) -> Past:
         """The user's past, from Postgres if it answers in time."""
@@ -136,10 +132,13 @@ class Histories:
         """The same for a request; those that wait at the same time are read together."""
         if self._resting:
             return self._last_known(user)
-        found: asyncio.Future[Past] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Past] = loop.create_future()
         self._waiting.append((user, found))
-        if not self._batches or len(self._waiting) >= TOGETHER:
-            self._begin()
+        if not self._busy or len(self._waiting) >= TOGETHER:
+            self._begin(loop)
+        elif not self._watched:
+            self._watch(loop)
         return await found
 
     def forget(self, user: str) -> None:
@@ -164,27 +163,35 @@ class Histories:
             reader.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read for those who wait, if there are any, beside what is being read."""
-        if self._waiting and len(self._batches) < BATCHES:
-            batch = asyncio.get_running_loop().create_task(self._read_waiting())
+        if self._waiting and self._busy < BATCHES:
+            self._busy += 1
+            batch = loop.create_task(self._read_waiting(loop))
             self._batches.add(batch)
-            batch.add_done_callback(self._ended)
+            batch.add_done_callback(self._batches.discard)
 
-    def _ended(self, batch: asyncio.Task[None]) -> None:
-        self._batches.discard(batch)
-        self._begin()  # for who came when it had looked for the last time
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do not let those who wait do so for longer than what is being read is late."""
+        self._watched = bool(self._waiting) and self._busy < BATCHES
+        if self._watched and loop.time() - self._began_s >= LATE_S:
+            self._watched = False
+            self._begin(loop)
+        elif self._watched:
+            loop.call_at(self._began_s + LATE_S, self._watch, loop)
 
-    async def _read_waiting(self) -> None:
+    async def _read_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read for all who wait, until nobody does."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            late = asyncio.get_running_loop().call_later(LATE_S, self._begin)
-            await self._settle(batch)
-            late.cancel()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                self._began_s = loop.time()
+                await self._settle(batch)
+        finally:
+            self._busy -= 1
 
     async def _settle(self, batch: Sequence[tuple[str, asyncio.Future[Past]]]) -> None:
-        users = list(dict.fromkeys(user for user, _ in batch))
+        users = list(dict.fromkeys([user for user, _ in batch]))
         pasts: dict[str, Past] = {}
         try:
             pasts = await self._read_unthreaded(users)
@@ -204,19 +211,22 @@ class Histories:
     async def _read_unthreaded(self, users: Sequence[str]) -> dict[str, Past]:
         known, reader = self._known(users), self._free.pop()
         try:
-            return self._renewed(known, await reader.changed(_versions(known), self._limit, BUDGET_S))
+            versions = {user: one.versioned for user, one in known.items()}
+            return self._renewed(known, await reader.changed(versions, self._limit, BUDGET_S))
         finally:
             self._free.append(reader)
 
     def _read(self, users: Sequence[str]) -> dict[str, Past]:
         known = self._known(users)
-        return self._renewed(known, self._store.history.changed(_versions(known), self._limit))
+        versions = {user: one.versioned for user, one in known.items()}
+        return self._renewed(known, self._store.history.changed(versions, self._limit))
 
     def _known(self, users: Sequence[str]) -> dict[str, _Remembered]:
         """What is remembered of each, as far as it is to be believed while its version stays."""
+        since_s = time.monotonic() - READ_AGAIN_S
         with self._lock:
-            found = ((user, self._remembered.get(user, _NEVER)) for user in users)
-            return {user: one if one.younger(READ_AGAIN_S) else _NEVER for user, one in found}
+            found = {user: self._remembered.get(user, _NEVER) for user in users}
+        return {user: one if one.read_at > since_s else _NEVER for user, one in found.items()}
 
     def _renewed(self, known: dict[str, _Remembered], changed: Changed) -> dict[str, Past]:
         """Pasts of what is known and what has changed, which is remembered."""
@@ -252,6 +262,6 @@ class Histories:
     def _last_known(self, user: str) -> Past:
         with self._lock:
             one = self._remembered.get(user)
-        if one is None or not one.younger(REMEMBERED_S):
+        if one is None or time.monotonic() - one.read_at >= REMEMBERED_S:
             return Past(known=False)
-        return replace(one.past, known=False, answers=[])
+        return msgspec.structs.replace(one.past, known=False, answers=[])

@@ -84,15 +84,17 @@ class Served:
             found, _ = self.index.search(cast(VectorRecommender, self.model).encode(users), k, allowed)
         else:
             found, _ = self.model.recommend(users, k, ~allowed)
-        best: Rows = self.rows[found[0][found[0] >= 0]]
-        return best
+        return self._catalogued(found[0])
+
+    def _catalogued(self, found: Rows) -> Rows:
+        """The catalogue's rows of what was found, which ends with -1 where that was less than wanted."""
+        return self.rows.take(found[found >= 0] if -1 in found[-1:].tolist() else found)
 
     def best(self, users: UserBatch, k: int, allowed: Mask) -> Rows:
         """As `recommend`, but `allowed` is of the catalogue's rows. A blend looks at no more of it than it must."""
         if isinstance(self.model, Blend):
             found, _ = self.model.best(users, k, allowed, self.rows)
-            best: Rows = self.rows[found[0][found[0] >= 0]]
-            return best
+            return self._catalogued(found[0])
         return self.recommend(users, k, allowed[self.rows])
 
     @cached_property
@@ -111,7 +113,7 @@ class Served:
         return {name: self.rows[_descending(counts)] for name, counts in rankings.items()}
 
     @cached_property
-    def _own(self) -> Rows:
+    def own(self) -> Rows:
         """The model's row of each row of the catalogue up to its last; and -1, for all others."""
         own = np.full(int(self.rows.max(initial=-1)) + 2, -1, np.int32)
         own[self.rows] = np.arange(len(self.rows), dtype=np.int32)
@@ -119,7 +121,7 @@ class Served:
 
     def own_rows(self, rows: Rows) -> Rows:
         """The model's own rows of these of the catalogue, which may be -1: -1 for those it does not know."""
-        return self._own.take(np.minimum(rows, len(self._own) - 1))
+        return self.own.take(np.minimum(rows, len(self.own) - 1))
 
 
 def _descending(counts: np.ndarray) -> np.ndarray:

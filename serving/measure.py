@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REQUEST_STATE = "request_id"  # where a request carries the id that it was given
 WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -27,10 +28,13 @@ def measured(app: ASGIApp) -> ASGIApp:
     """Middleware: observe headwater_request_seconds, and answer with X-Request-Id (the caller's, where it sent one).
 
     A span of the request is within the trace that its `traceparent` names. Neither it nor the log names the path, which may
-    name a user: the route stands for it.
+    name a user: the route stands for it. A request that comes by here twice is measured from the first time on.
     """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if REQUEST_STATE in scope["state"]:
+            await app(scope, receive, send)
+            return
         began = time.perf_counter()
         request_id = parent = b""
         for name, value in scope["headers"]:
@@ -39,7 +43,8 @@ def measured(app: ASGIApp) -> ASGIApp:
             elif name == b"traceparent":
                 parent = value
         request_id = request_id or b"%016x" % random.getrandbits(64)  # unlikely to repeat is enough
-        REQUEST_ID.set(request_id.decode())
+        scope["state"][REQUEST_STATE] = request_id.decode()
+        REQUEST_ID.set(scope["state"][REQUEST_STATE])
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -7,9 +7,9 @@ one reference. An item leaves it with the next training that has seen someone ch
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from core.telemetry import NEW_ITEMS
 from features.history import Timeline
 from models.popularity import Popularity
-from models.text_vectors import NO_VECTOR, Chosen, Rarity, TextIndex, Texts, cosines
+from models.text_vectors import NO_VECTOR, Chosen, Rarity, TextIndex, Texts, carriers
 from serving.catalogue import NO_ROWS, LiveCatalogue, Mask, Rows, View
 from serving.items import Items
 from serving.live import LiveModels
@@ -32,13 +32,14 @@ RECENCY = 0.9  # each counts so much of the one after it
 
 NOBODY: Mask = np.zeros(0, bool)
 Alike = tuple[Rows, NDArray[np.float32]]
-Wanted = Sequence[tuple[int, float]]  # catalogue rows of what a user wanted, newest first, and how much
+Found = TypeVar("Found")
 
 
 class _Kept(NamedTuple):
-    """Text vectors of what `items` hold: that of row r is text `slots`[r] of `texts`, -1 for none."""
+    """Text vectors of what `items` held after so many `changes`: that of row r is text `slots`[r] of `texts`, -1 for none."""
 
     items: Items
+    changes: int
     slots: Rows
     texts: Texts
 
@@ -49,14 +50,13 @@ class Vectors:
     def __init__(self, rarity: Rarity) -> None:
         self._rarity = rarity
         self._lock = threading.Lock()  # of whoever makes some
-        self._kept = _Kept(Items(), NO_ROWS, Texts.room(0))
+        self._kept = _Kept(Items(), 0, NO_ROWS, Texts.room(0))
         self._made = 0
-        self._changes = 0  # of the items, that are known of
 
     def kept(self, view: View) -> _Kept:
         """What there is of the items as `view` has them now."""
         kept = self._kept
-        if kept.items is view.items and self._changes == view.items.changes:
+        if kept.items is view.items and kept.changes == view.items.changes:
             return kept
         with self._lock:
             return self._renewed(view.items)
@@ -90,16 +90,17 @@ class Vectors:
             return self._emptied(items)
         if len(kept.slots) < len(items):
             kept = self._kept = kept._replace(slots=np.append(kept.slots, _no_slots(len(items) - len(kept.slots))))
-        if self._changes != changes:
-            kept.slots[items.changed_since(self._changes)] = -1
-            self._changes = changes
+        if kept.changes != changes:
+            changed = items.changed_since(kept.changes)
+            kept.slots[changed[changed < len(kept.slots)]] = -1  # what was added meanwhile has none yet
+            kept = self._kept = kept._replace(changes=changes)
         return kept
 
     def _emptied(self, items: Items) -> _Kept:
         """With the lock held. The room is for good, so that no slot is beyond that of whoever reads; the system gives it page by
         page, as it is filled."""
-        self._made, self._changes = 0, items.changes
-        self._kept = _Kept(items, _no_slots(len(items)), Texts.room(KEPT_VECTORS))
+        self._made = 0
+        self._kept = _Kept(items, items.changes, _no_slots(len(items)), Texts.room(KEPT_VECTORS))
         return self._kept
 
 
@@ -124,32 +125,33 @@ class Shelf:
     def alike(self, view: View, done: Timeline, allowed: Mask, only_new: bool, k: int) -> Alike:
         """The best k of what is allowed (catalogue rows) and like what was chosen, by what is written about it, and how much
         (at most k,) float32."""
-        chosen, kept = Chosen(done.rows, done.weights, len(view), READ, RECENCY), self.vectors.kept(view)
         only = self.new if only_new else NOBODY
-        while (found := self.index.best(chosen, kept.slots, kept.texts, allowed, only, self.least, k)) is None:
-            kept = self.vectors.made(view, [row for row, _ in wanted(done, len(view))])
+        return self._compared(
+            view, done, NO_ROWS,
+            lambda chosen, kept: self.index.best(chosen, kept.slots, kept.texts, allowed, only, self.least, k),
+        )  # fmt: skip
+
+    def because(self, view: View, done: Timeline, rows: Rows, limit: int) -> Rows:
+        """The catalogue rows of what was chosen that make each of `rows` (m,) likely, by their share of the cosine: (m, limit),
+        padded with -1."""
+        return self._compared(
+            view, done, rows, lambda chosen, kept: carriers(chosen, kept.slots, kept.texts, rows, limit)
+        )
+
+    def _compared(
+        self, view: View, done: Timeline, rows: Rows, compare: Callable[[Chosen, _Kept], Found | None]
+    ) -> Found:
+        """What comes of comparing what was chosen, with these rows maybe: None where a text of theirs is not made yet."""
+        chosen, kept = Chosen(done.rows, done.weights, len(view), READ, RECENCY), self.vectors.kept(view)
+        while (found := compare(chosen, kept)) is None:
+            kept = self.vectors.made(view, [*_newest(chosen), *rows.tolist()])
         return found
 
-    def texts(self, view: View, wanted: Wanted) -> Texts:
-        """What is written about each of what was wanted."""
-        return self.vectors.texts(view, [row for row, _ in wanted])
 
-    def because(self, view: View, texts: Texts, wanted: Wanted, row: int, limit: int) -> list[int]:
-        """The rows of what was wanted that make `row` likely, by their share of the cosine, at most `limit`."""
-        alike = cosines(texts, self.vectors.texts(view, [row]).vector(0))
-        shares = alike * np.array([weight for _, weight in wanted], np.float32)
-        return [wanted[at][0] for at in np.argsort(-shares, kind="stable")[:limit] if shares[at] > 0]
-
-
-def wanted(done: Timeline, n: int) -> list[tuple[int, float]]:
-    """Rows below n of the newest items that someone chose, the newest first, and how much each counts."""
-    found: dict[int, float] = {}
-    for row, weight in zip(done.rows.tolist(), done.weights.tolist(), strict=True):
-        if weight > 0 and 0 <= row < n and row not in found:
-            found[row] = weight * RECENCY ** len(found)
-            if len(found) == READ:
-                break
-    return list(found.items())
+def _newest(chosen: Chosen) -> list[int]:
+    """The rows of the items that count."""
+    counting = (chosen.rows >= 0) & (chosen.rows < chosen.n) & (chosen.weights > 0)
+    return list(dict.fromkeys(chosen.rows[counting].tolist()))[: chosen.read]
 
 
 NO_SHELF = Shelf(Vectors(Rarity.of([])))

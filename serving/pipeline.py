@@ -112,7 +112,7 @@ class Pipeline:
         # new items: those that no model could learn of have their share of the places, by what is written about them
         chosen = with_new(query, allowed, chosen)
         # backfill: down the ladder until the list is full
-        full = backfill(query, allowed, chosen, ask.limit)[: ask.limit - len(held)]
+        full = backfill(query, allowed, chosen, ask.limit).first(ask.limit - len(held))
         stages.ended("backfill", len(full))
         # explore: a share of the places is left to chance, whose odds are kept
         drawn, chance = explore(query, allowed, ordered, full)
@@ -173,7 +173,7 @@ def with_new(query: Query, allowed: Mask, chosen: Candidates) -> Candidates:
     if len(new):
         have = set(chosen.rows.tolist())
         new = new[np.array([row not in have for row in new.rows.tolist()])][:places]
-    return chosen.having(new, [int((at + 0.5) * limit / places - 0.5) for at in range(len(new))])[:limit]
+    return chosen.having(new, [int((at + 0.5) * limit / places - 0.5) for at in range(len(new))]).first(limit)
 
 
 def backfill(query: Query, allowed: Mask, chosen: Candidates, k: int) -> Candidates:
@@ -191,9 +191,9 @@ def described(
     """The candidates as they go out, each with its reason where there are any."""
     names = [(name, round(chance.of(name), 6)) for name in chosen.sources]
     columns = (chosen.rows.tolist(), chosen.scores.tolist(), chosen.source.tolist())
-    lines = zip(*columns, reasons or repeat(None), strict=False)
+    lines, ids = zip(*columns, reasons or repeat(None), strict=False), query.view.ids
     return [
-        Recommended(query.view.ids[row], round(score, 4), names[source][0], reason, names[source][1])
+        Recommended(ids[row], round(score, 4), names[source][0], reason, names[source][1])
         for row, score, source, reason in lines
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -17,7 +17,7 @@ from core.store.history import History, HistoryEvent
 from features.history import Timeline
 from models.content.kind import Style
 from models.recommender import UserBatch
-from models.text_vectors import Texts
+from models.user_kernel import positives
 from serving.catalogue import Mask, Rows, View
 from serving.columns import Columns
 from serving.explain_texts import Pair, Said
@@ -25,7 +25,6 @@ from serving.expression import Expression
 from serving.histories import Past
 from serving.live import Served
 from serving.newcomers import NO_SHELF, Shelf
-from serving.newcomers import wanted as wanted_of
 
 ENGLISH = Style("en")
 _SEEN: Callable[[Timeline], Rows] = attrgetter("seen")
@@ -48,8 +47,7 @@ class Pin:
     position: int
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What a caller wants. `events` came with the request; `among`, when given, are the only items that may be answered;
     `logged` is whether the answer counts as shown to the user. Interactions of `seen_kinds` (empty: of any kind) count as
     having seen an item; `exploration` is the share of places left to chance; `hide` are items not to be answered; `locale` is the
@@ -65,7 +63,7 @@ class Ask:
     explain: bool = True
     events: tuple[HistoryEvent, ...] = ()
     among: tuple[str, ...] | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = msgspec.field(default_factory=dict)
     logged: bool = True
     filter: Expression | None = None
     seen_kinds: frozenset[str] = frozenset()
@@ -147,21 +145,12 @@ class Query(msgspec.Struct, frozen=True, dict=True):
         """Rows of the items that the user said no to, however long ago."""
         return self._here(_REFUSED)
 
-    @lazy
-    def wanted(self) -> list[tuple[int, float]]:
-        """Catalogue rows of the newest items that the user chose, the newest first, and how much each counts."""
-        return wanted_of(self.timeline, len(self.view))
-
-    @lazy
-    def texts(self) -> Texts:
-        """What is written about the items of `wanted`."""
-        return self.shelf.texts(self.view, self.wanted)
-
     def users(self, served: Served) -> UserBatch:
         """The user as a batch of one, in the rows of a model."""
         name = served.version.name
         if name not in self._users:
-            history = self.timeline.oldest_first(served.own_rows(self.timeline.rows))
+            done = self.timeline
+            history = positives(served.own, done.rows, done.times_s, done.weights)
             self._users[name] = UserBatch.of_one(history, self.now.timestamp())
         return self._users[name]
 
@@ -192,6 +181,10 @@ class Candidates(msgspec.Struct, frozen=True, gc=False):
         """Those that a mask of the whole catalogue has."""
         kept = mask.take(self.rows)
         return self if kept.all() else self[kept]
+
+    def first(self, k: int) -> Candidates:
+        """The first k."""
+        return self if len(self.rows) <= k else self[:k]
 
     def best_first(self) -> Candidates:
         """In the order of their scores; equal ones stay in theirs."""

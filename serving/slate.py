@@ -137,7 +137,7 @@ class Slates:
         for _ in range(min(BATCH_SLATES, len(self._waiting))):
             try:
                 yield self._waiting.popleft().message()
-            except ValueError as error:
+            except Exception as error:  # noqa: BLE001 -- whatever is wrong with one, the others go on
                 SLATES_LOST.inc()
                 log.warning("a slate is lost: %s", error)
 

@@ -1,7 +1,8 @@
 """Work that waits for a thread is taken by one that is at it already, one piece after the other.
 
 Handing a request to a thread and its answer back wakes two threads, which under load costs as much as a tenth of the work. Here
-a thread that has begun goes on until nothing waits, and what it has done goes back together.
+a thread that has begun goes on until nothing waits, and what it has done goes back together. What wakes it is a queue: a
+ThreadPoolExecutor makes a future with a lock and a condition each time.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread, main_thread
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AWAKE_EVERY_S = 1.0  # to look whether the program ends, where nobody has said so
 BACK_AFTER_S = 0.003  # how long what is done waits for what is being done
 HELP_AFTER_S = (
     0.02  # how long the next waits for the thread that is at work, before another is woken: they share one lock
@@ -39,14 +42,19 @@ class Turns:
     """`threads` threads for short work that computes. Used from one event loop; first come, first served."""
 
     def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, name)
-        self._threads = threads
+        self._name = name
+        self._limit = threads
+        self._threads: list[Thread] = []  # made as they are needed
+        self._calls: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()  # each wakes one; None ends it
         self._working = 0
         self._watched = False  # whether somebody will look at who waits
         self._waiting: deque[_Turn] = deque()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `call` returns or raises, called by one of the threads in the caller's context."""
+        """What `call` returns or raises, called by one of the threads in the caller's context. Raises RuntimeError when they
+        were shut down."""
+        if not self._limit:
+            raise RuntimeError("nothing new begins after a shutdown")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._waiting.append(_Turn(time.monotonic(), copy_context(), partial(call, *args, **kwargs), answer))
@@ -61,7 +69,11 @@ class Turns:
         """As of ThreadPoolExecutor: nothing new begins."""
         if cancel_futures:
             self._waiting.clear()
-        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+        self._limit = 0
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake another thread where the first in line has waited for long."""
@@ -76,9 +88,21 @@ class Turns:
             self._begin(loop)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._waiting and self._working < self._threads:
+        if self._waiting and self._working < self._limit:
             self._working += 1
-            self._pool.submit(self._work, loop)
+            self._calls.put(loop)
+            if self._working > len(self._threads):
+                thread = Thread(target=self._serve, name=f"{self._name}_{len(self._threads)}")
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self) -> None:
+        while main_thread().is_alive():
+            with suppress(Empty):
+                loop = self._calls.get(timeout=AWAKE_EVERY_S)
+                if loop is None:
+                    return
+                self._work(loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         done: list[_Done] = []

@@ -47,19 +47,35 @@ class Unthreaded:
         self._fd = -1  # of its socket, which one that has died does not tell any more
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awaited: asyncio.Future[None] | None = None  # done when there is something to read
+        self._until_s = 0.0  # when what is read now takes too long, by the loop's clock
+        self._watch: asyncio.TimerHandle | None = None  # looks at that, and stays from one reading to the next,
+        self._looks_s = 0.0  # at this time
 
     async def read(self, reading: Callable[[], Reading[T]], within_s: float) -> T:
         """What a reading finds. Raises DatabaseUnavailable, also when it takes longer than this."""
+        loop = asyncio.get_running_loop()
+        self._until_s = loop.time() + within_s
         try:
-            with self._database.translated():
-                async with asyncio.timeout(within_s):
-                    return await self._read_now(reading)
+            if self._connection is not None and self._loop is loop:
+                try:
+                    return await self._send(loop, reading())
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    self._drop()  # it may have died while nothing was read
+            self._drop()
+            async with asyncio.timeout_at(self._until_s):
+                connection = await loop.run_in_executor(self._threads, self._connect)
+            if self._loop is not loop:
+                self._watch = None  # of a loop that has ended
+            self._connection, self._fd, self._loop = connection, connection.fileno(), loop
+            loop.add_reader(self._fd, self._readable)
+            return await self._send(loop, reading())
         except TimeoutError as error:
             self._drop()
             raise DatabaseUnavailable(f"Postgres took longer than {within_s:g} s") from error
         except BaseException:
             self._drop()
-            raise
+            with self._database.translated():
+                raise
 
     def close(self) -> None:
         """From any thread: disconnect."""
@@ -69,35 +85,24 @@ class Unthreaded:
         else:
             loop.call_soon_threadsafe(self._drop)
 
-    async def _read_now(self, reading: Callable[[], Reading[T]]) -> T:
-        loop = asyncio.get_running_loop()
-        if self._connection is not None and self._loop is loop:
-            try:
-                return await self._send(reading())
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self._drop()  # it may have died while nothing was read
-        self._drop()
-        connection = await loop.run_in_executor(self._threads, self._connect)
-        self._connection, self._fd, self._loop = connection, connection.fileno(), loop
-        loop.add_reader(self._fd, self._readable)
-        return await self._send(reading())
-
-    async def _send(self, reading: Reading[T]) -> T:
+    async def _send(self, loop: asyncio.AbstractEventLoop, reading: Reading[T]) -> T:
         try:
             statement = next(reading)
             while True:
                 cursor = self._connection.cursor()
                 cursor.execute(*statement)
-                await self._answered()
+                await self._answered(loop)
                 statement = reading.send(cursor.fetchall())
         except StopIteration as end:
             found: T = end.value
             return found
 
-    async def _answered(self) -> None:
-        """Wait until the statement sent has been done."""
-        connection, loop = self._connection, asyncio.get_running_loop()
+    async def _answered(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until the statement sent has been done. Raises TimeoutError when that takes too long."""
+        connection = self._connection
         while (state := connection.poll()) != POLL_OK:
+            if self._watch is None or self._until_s < self._looks_s:
+                self._look_later(loop)
             self._awaited = loop.create_future()
             if state == POLL_WRITE:
                 loop.add_writer(self._fd, self._readable)
@@ -107,6 +112,22 @@ class Unthreaded:
                 self._awaited = None
                 if state == POLL_WRITE:
                     loop.remove_writer(self._fd)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._looks_s = self._until_s
+        self._watch = loop.call_at(self._looks_s, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up what takes too long. One timer for many readings: one for each costs more than to send it."""
+        self._watch = None
+        if self._awaited is None or self._awaited.done():
+            return
+        if loop.time() < self._until_s:
+            self._look_later(loop)
+        else:
+            self._awaited.set_exception(TimeoutError())
 
     def _readable(self) -> None:
         if self._awaited is None:

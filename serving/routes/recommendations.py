@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, get, post
 from litestar.params import JSONBody
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.store.history import HistoryEvent
-from serving.access import let_in
+from serving.access import FAILED_STATE, let_in
+from serving.connection import WHOLE
 from serving.histories import Past
+from serving.measure import measured
 from serving.problems import documented
 from serving.query import Ask
+from serving.questions import question
 from serving.routes.parameters import (
     READ,
     Category,
@@ -32,37 +35,59 @@ from serving.routes.parameters import (
     UserId,
     WantedLimit,
 )
-from serving.service import Service, run
+from serving.service import Service
 from serving.shapes import Answer, RankAnswer
 from serving.turns import Turns
 from serving.wishes import Done, RankRequest, RecommendationRequest, Wishes
 
 TAGS = ["recommendations"]
 JSON = (b"content-type", b"application/json")
+BEFORE, AFTER = "/v1/users/", "/recommendations"  # of the user's id in the path of `recommendations`
+TEMPLATE = BEFORE + "{user_id}" + AFTER
+ASK_STATE = "ask"  # where a request carries what it asks for, where that is known
 
 
-def asked_before(app: ASGIApp) -> ASGIApp:
-    """Middleware: what the route has read before is answered here, without the framework reading it again. Errors are its own."""
+def asked_before(framework: ASGIApp, service: Service) -> ASGIApp:
+    """What the route has read before is answered here, without the framework routing and reading it again. What goes wrong is
+    handed to the framework, which answers as if it had gone wrong there."""
 
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        service: Service = scope["app"].state.service
-        ask = service.questions.known(scope["query_string"], scope["path_params"]["user_id"])
-        if ask is None:
-            await app(scope, receive, send)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if service.access.required:
+                await let_in(scope, service.access, READ["scope"], service.threads.database.threads)
+            body = msgspec.json.encode(await _answered(service, service.threads.pipeline, scope["state"][ASK_STATE]))
+        except Exception as error:  # noqa: BLE001 -- the framework raises it
+            scope["state"][FAILED_STATE] = error
+            await framework(scope, receive, send)
             return
-        if service.access.required:
-            await let_in(scope, service.access, READ["scope"], service.threads.database.threads)
-        body = msgspec.json.encode(await _answered(service, service.threads.pipeline, ask))
-        length = (b"content-length", b"%d" % len(body))
-        await send({"type": "http.response.start", "status": 200, "headers": [JSON, length]})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        start: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": headers}
+        if WHOLE in (scope.get("extensions") or ()):
+            await send(cast("Message", {**start, WHOLE: body}))
+        else:
+            await send(cast("Message", start))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    return middleware
+    measured_answer = measured(answer)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        ask, path = None, scope["path"]
+        if scope.get("method") == "GET" and path.startswith(BEFORE) and path.endswith(AFTER):
+            user = path[len(BEFORE) : -len(AFTER)]
+            ask = None if "/" in user else service.questions.known(question(scope), user)
+        if ask is None:
+            await framework(scope, receive, send)
+            return
+        scope["path_template"] = TEMPLATE
+        scope["state"][ASK_STATE] = ask
+        await measured_answer(scope, receive, send)
+
+    return front
 
 
 @get(
     "/users/{user_id:str}/recommendations", opt=READ, responses=documented(), tags=TAGS,
-    summary="Recommend items to a user", middleware=[asked_before],
+    summary="Recommend items to a user",
 )  # fmt: skip
 async def recommendations(
     request: Request[Any, Any, Any], service: Serving, user_id: UserId, limit: WantedLimit = None, surface: Surface = "default",
@@ -76,7 +101,7 @@ async def recommendations(
         locale=locale,
     )  # fmt: skip
     ask = service.surfaces.ask(surface, wishes, user=user_id)
-    service.questions.learn(request.scope["query_string"], ask)
+    service.questions.learn(question(request.scope), ask)
     return await _answered(service, service.threads.pipeline, ask)
 
 
@@ -101,21 +126,18 @@ async def rank(service: Serving, data: JSONBody[RankRequest]) -> RankAnswer:
         _events(data.history), among, data.context, locale=data.locale,
     )  # fmt: skip
     began = time.perf_counter()
-    return await run(service.threads.pipeline, service.pipeline.rank, ask, await _past(service, ask), began)
+    past = Past() if ask.user is None else await service.histories.current(ask.user)
+    return await service.threads.pipeline.run(service.pipeline.rank, ask, past, began)
 
 
 async def _answered(service: Service, pool: Turns, ask: Ask) -> Answer:
     """What stands is answered at once, all else by a thread of the pool."""
     began = time.perf_counter()
-    past = await _past(service, ask)
+    past = Past() if ask.user is None else await service.histories.current(ask.user)
     again = service.pipeline.again(ask, past, began)
     if again is not None:
         return again
-    return await run(pool, service.pipeline.recommend, ask, past, began)
-
-
-async def _past(service: Service, ask: Ask) -> Past:
-    return Past() if ask.user is None else await service.histories.current(ask.user)
+    return await pool.run(service.pipeline.recommend, ask, past, began)
 
 
 def _events(done: Sequence[Done]) -> tuple[HistoryEvent, ...]:

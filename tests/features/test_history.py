@@ -11,6 +11,8 @@ from core.store import open_store
 from core.store.history import History, HistoryEvent, _continued
 from features.history import Timeline
 from features.interactions import Interactions
+from models.recommender import UserBatch
+from models.user_kernel import positives
 from tests.streams import EPOCH, Writer, view
 
 
@@ -22,7 +24,8 @@ def test_a_live_history_is_oldest_first_in_the_models_rows_without_unknown_items
         history = store.history.history("ann", 10)
     told = Timeline.of(history, {"i1": 0, "i2": 1, "i3": 2}, DEFAULT_KIND_WEIGHTS)
     assert told.rows.tolist() == [0, -1, 2]
-    rows, times, weights = told.oldest_first(told.rows)
+    own = np.arange(3, dtype=np.int32)
+    rows, times, weights = positives(own, told.rows, told.times_s, told.weights)
     assert rows.tolist() == [2, 0]
     assert rows.dtype == np.int32
     assert times.tolist() == [EPOCH.timestamp() + 60, EPOCH.timestamp() + 180]
@@ -45,10 +48,9 @@ def test_live_and_trained_histories_weigh_the_same(settings: Settings) -> None:
         [np.nan if e.body.value is None else e.body.value for e in events],
     )  # fmt: skip
     told = Timeline.of(history, dict(zip("abcd", range(4), strict=True)), DEFAULT_KIND_WEIGHTS)
-    rows, times, weights = told.oldest_first(told.rows)
-    assert rows.tolist() == [0, 1, 2, 3]
-    assert weights.tolist() == data.weight.tolist()
-    assert times.tolist() == data.time_s.tolist()
+    assert told.rows.tolist() == [3, 2, 1, 0]
+    assert told.weights[::-1].tolist() == data.weight.tolist()
+    assert told.times_s[::-1].tolist() == data.time_s.tolist()
     assert sorted(told.refused.tolist()) == [1, 2]
 
 
@@ -90,6 +92,33 @@ def test_a_timeline_that_was_continued_says_what_one_made_anew_does(
         assert (told is None) == (not history.seen <= row_of.keys())
         if told is not None:
             assert facts(told) == facts(anew)
+
+
+some_done = st.tuples(st.integers(-1, 6), st.sampled_from([-1.0, 0.0, 0.5, 3.0]))
+
+
+@given(newest_first=st.lists(some_done, max_size=12), own=st.lists(st.integers(-1, 9), max_size=5))
+def test_of_what_was_done_a_model_is_told_what_it_knows_and_the_user_liked_as_a_batch_has_it(
+    newest_first: list[tuple[int, float]], own: list[int]
+) -> None:
+    rows, m = np.array([row for row, _ in newest_first], np.int32), len(newest_first)
+    weights, times = np.array([weight for _, weight in newest_first], np.float32), np.arange(m, 0.0, -1)
+    of_model = np.array([own[row] if 0 <= row < len(own) else -1 for row in rows], np.int32)
+    expected = UserBatch.from_histories([(of_model, times, weights)], [99.0])
+    found = UserBatch.of_one(positives(np.array(own, np.int32), rows, times, weights), 99.0)
+    for name in ("rows", "indptr", "items", "times_s", "weights", "now_s"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (one.tolist(), one.dtype) == (other.tolist(), other.dtype)
+
+
+@given(st.lists(done, max_size=12))
+def test_the_strongest_thing_done_with_an_item_is_told_of_equal_ones_the_newest(events: list[HistoryEvent]) -> None:
+    told = Timeline.of(History(tuple(events), frozenset()), {}, DEFAULT_KIND_WEIGHTS)
+    kinds: dict[str, list[str]] = {}
+    for event in events:
+        kinds.setdefault(event.item, []).append(event.kind)
+    strength = {kind: DEFAULT_KIND_WEIGHTS.get(kind, 1.0) for kind in KINDS}
+    assert told.strongest() == {item: max(own, key=strength.__getitem__) for item, own in kinds.items()}
 
 
 def test_a_timeline_holds_until_the_table_has_grown_and_may_know_what_it_did_not() -> None:

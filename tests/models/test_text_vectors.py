@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.item_text import tfidf
-from models.text_vectors import BUCKETS, MOST_WORDS, NO_VECTOR, Chosen, Rarity, TextIndex, Texts, TextVector, cosines
+from models.text_vectors import BUCKETS, MOST_WORDS, NO_VECTOR, Chosen, Rarity, TextIndex, Texts, TextVector, carriers
 
 TEXTS = ["red nail polish", "blue nail polish", "camping tent", "Camping stove", "", "the the"]
 RARITY = Rarity.of(TEXTS)
+RARITY_OF_LETTERS = Rarity.of([*"abcdefgh", "a b", "b c d"])
 
 
 def cosine(one: TextVector, other: TextVector) -> float:
     """The likeness of two texts."""
-    return float(cosines(Texts.of([one]), other)[0])
+    return float(dense(one) @ dense(other))
 
 
 def indexed(vectors: list[TextVector]) -> TextIndex:
@@ -49,7 +50,7 @@ some_texts = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6).map(" ".
 def test_cosines_are_those_of_the_tfidf_that_models_train_on() -> None:
     expected = (tfidf(TEXTS) @ tfidf(TEXTS).T).toarray()
     vectors = [RARITY.vector(text) for text in TEXTS]
-    found = np.array([cosines(Texts.of(vectors), one) for one in vectors])
+    found = np.array([[cosine(one, other) for other in vectors] for one in vectors])
     assert found == pytest.approx(expected, abs=1e-5)
     assert found[2, 3] > 0.2  # a word in common, whatever its case
     assert found[0, 2] == 0
@@ -107,6 +108,45 @@ def dense(vector: TextVector) -> np.ndarray:
     spread = np.zeros(BUCKETS)
     spread[vector[0]] = vector[1]
     return spread
+
+
+@given(texts=some_texts, data=st.data())
+def test_what_makes_an_item_likely_is_named_by_its_weight_times_the_cosine(
+    texts: list[str], data: st.DataObject
+) -> None:
+    vectors, n = [RARITY_OF_LETTERS.vector(text) for text in texts], len(texts)
+    rows = np.array(data.draw(st.lists(st.integers(-1, n), max_size=9)), np.int32)  # -1 and n are unknown
+    weights = np.array([data.draw(st.sampled_from([-1.0, 0.5, 1.0, 2.0])) for _ in rows], np.float32)
+    asked = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=4)), np.int32)
+    slots = np.array(data.draw(st.permutations(range(n))), np.int32)
+    room, limit = Texts.of([vectors[at] for at in slots.argsort()]), data.draw(st.integers(1, 3))
+    named = carriers(Chosen(rows, weights, n, 4, 0.9), slots, room, asked, limit)
+    assert named is not None
+    counting: dict[int, float] = {}
+    for row, weight in zip(rows.tolist(), weights.tolist(), strict=True):
+        if 0 <= row < n and weight > 0 and row not in counting and len(counting) < 4:
+            counting[row] = weight * 0.9 ** len(counting)
+    for item, found in zip(asked.tolist(), named.tolist(), strict=True):
+        shares = {row: weight * cosine(vectors[row], vectors[item]) for row, weight in counting.items()}
+        best = sorted((share for share in shares.values() if share > 0), reverse=True)[:limit]
+        assert [shares[row] for row in found if row >= 0] == pytest.approx(best, abs=1e-5)
+        assert len({row for row in found if row >= 0}) == len(best)
+        assert found[len(best) :] == [-1] * (limit - len(best))
+
+
+def test_equal_shares_are_named_newest_first_and_a_text_that_is_missing_is_told_of() -> None:
+    tent, stove = RARITY.vector("camping tent"), RARITY.vector("iron stove")
+    texts, slots = Texts.of([tent, tent, stove, tent]), np.arange(4, dtype=np.int32)
+    done = Chosen(np.array([1, 3, 2, 0], np.int32), np.ones(4, np.float32), 4, 9, 1.0)
+    asked = np.array([0, 2], np.int32)
+    named = carriers(done, slots, texts, asked, 2)
+    assert named is not None
+    assert named.tolist() == [[1, 3], [2, -1]]
+    assert carriers(done, slots, texts, np.array([4], np.int32), 2) is None
+    for gone in range(3):
+        missing = slots.copy()
+        missing[gone] = -1
+        assert carriers(done, missing, texts, asked, 2) is None
 
 
 def test_what_was_chosen_counts_less_the_older_it_is_once_and_no_more_than_so_many() -> None:

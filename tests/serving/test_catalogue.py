@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from msgspec.json import encode
 
 from core.events import ItemRemoved
 from core.store.catalogue import TXN
-from serving.catalogue import LiveCatalogue
+from serving.catalogue import LiveCatalogue, _empty, _grown
 from tests.serving.world import World, item
 from tests.streams import event
 
@@ -133,3 +134,19 @@ def test_counts_order_what_no_model_has_seen(full_world: World) -> None:
     catalogue.refresh_counts()
     best = catalogue.view.ids[catalogue.view.counted[0]]
     assert best == full_world.store.catalogue.popular(1)[0][0]
+
+
+def test_a_row_that_can_be_found_is_the_items_for_life() -> None:
+    found: list[dict[str, int]] = []  # by who reads meanwhile
+
+    class Read(dict[str, int]):
+        def update(self, *more: Any) -> None:
+            found.append(dict(self))
+            super().update(*more)
+
+    view = replace(_empty(), row_of=Read())
+    for part in (["a", "b"], ["x", "a", "y", "b", "y", "z"], ["z"], ["q", "z", "q"]):
+        view, rows = _grown(view, part)
+        assert [view.ids[row] for row in rows] == part
+    assert len(found) == 3
+    assert all(one.items() <= view.row_of.items() for one in found)

@@ -104,6 +104,16 @@ def test_columns_follow_a_history_event_by_event_and_are_what_would_be_made_anew
     assert made == [1, 4, 5, 0]  # at first; when one came late; with one the table does not know; and with nothing left
 
 
+def test_nothing_is_forgotten_however_much_is_done_before_anybody_looks(histories: Histories, elsewhere: Store) -> None:
+    row_of, kind_weights = {f"i{number}": number for number in range(20)}, {"view": 1.0}
+    histories.read("ann").timeline(row_of, kind_weights)
+    writer = Writer(elsewhere, "elsewhere.events")
+    for number in range(2, 14, 2):  # read each time, and looked at never: more than the five of a history
+        writer.write([view(number, "ann", f"i{number}"), view(number + 1, "ann", f"i{number + 1}")])
+        past = histories.read("ann")
+    assert set(past.timeline(row_of, kind_weights).seen.tolist()) == set(range(1, 14))
+
+
 def test_someone_nobody_heard_of_is_known_from_the_first_event_on(histories: Histories, elsewhere: Store) -> None:
     assert histories.read("new").events == ()
     assert histories.read("new") is histories.read("new")

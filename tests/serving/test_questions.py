@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
 from serving import questions
+from serving.pipeline import Pipeline
 from serving.query import Ask
 from serving.questions import Questions
 from serving.surfaces import Surfaces
 from tests.serving.test_access import bearer
+from tests.serving.test_connection import dialled, said
 from tests.serving.world import World, eventually, ingesting
 
 PATH = "/v1/users/{}/recommendations"
@@ -98,6 +102,48 @@ def test_a_known_question_needs_its_key_and_scope_and_limit_all_the_same(
         assert told(refused) == told(locked.get(unknown, headers=headers))
     statuses = [locked.get(known, headers=bearer(slow)).status_code for _ in range(4)]
     assert statuses == [200, 200, 429, 429]
+
+
+def test_an_error_of_a_known_question_is_measured_once_and_has_the_callers_id(
+    full_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, calls = Pipeline.again, count(1)
+
+    def broken(*given: Any) -> object:
+        if next(calls) == 1:  # the framework is to tell of it, not to try again
+            raise ValueError("broken")
+        return again(*given)
+
+    def failed(client: httpx.Client) -> float:
+        counted = 'headwater_request_seconds_count{route="/v1/users/{user_id}/recommendations",status="500"}'
+        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(counted)]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    with full_world.served() as client:
+        known, before = PATH.format("u1"), failed(client)
+        client.get(known).raise_for_status()
+        monkeypatch.setattr(Pipeline, "again", broken)
+        answer = client.get(known, headers={"X-Request-Id": "mine"})
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        assert answer.headers.get_list("x-request-id") == ["mine"]
+        assert failed(client) == before + 1
+
+
+def test_a_known_question_from_a_malformed_host_is_refused_and_its_answer_ends_as_the_connection_wants(
+    full_world: World,
+) -> None:
+    with full_world.served() as client:
+        known = PATH.format("u1")
+        whole = [client.get(known, headers={"Host": "x"}) for _ in range(2)][1]
+        assert client.get(known, headers={"Host": "a b/"}).status_code == 400
+        last = client.get(known, headers={"Host": "x", "Connection": "close"})
+        assert last.headers["connection"] == "close"
+        assert OWN.sub(b"", last.content) == OWN.sub(b"", whole.content)
+        with dialled(client) as pipelining:
+            one, end = f"GET {known} HTTP/1.1\r\nHost: x\r\n", "Connection: close\r\n\r\n"
+            pipelining.sendall(f"{one}\r\n{one}\r\n{one}{end}".encode())
+            answers = said(pipelining)
+        assert answers.count(b"HTTP/1.1 200 OK\r\n") == answers.count(b'"slate":"') == 3
 
 
 def test_every_answer_is_logged_with_what_it_showed(full_world: World) -> None:

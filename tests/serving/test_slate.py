@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +19,13 @@ def test_a_token_tells_when_it_was_issued_and_no_two_are_alike() -> None:
     assert len(tokens) == 100
     assert {issued_at("secret", token) for token in tokens} == {NOW}
     assert all(len(token) == 40 for token in tokens)
+
+
+@pytest.mark.parametrize("secret", ["", "short", "s" * 64, "s" * 65, "ä" * 90])
+def test_a_token_is_signed_as_hmac_says(secret: str) -> None:
+    _, text, signature = sign(secret, NOW).split(".")
+    expected = hmac.digest(secret.encode(), b"slate:" + text.encode(), "sha256")[:12]
+    assert base64.urlsafe_b64decode(signature) == expected
 
 
 @pytest.mark.parametrize(

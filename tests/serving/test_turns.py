@@ -82,3 +82,16 @@ def test_a_slow_call_does_not_hold_up_those_that_another_thread_can_take() -> No
 
     assert asyncio.run(overtake()) == list(range(20))
     turns.shutdown()
+
+
+def test_after_a_shutdown_nothing_begins_and_the_threads_end() -> None:
+    turns = Turns(2, "ending")
+
+    async def ask() -> int:
+        return await turns.run(int, "7")
+
+    assert asyncio.run(ask()) == 7
+    turns.shutdown()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ending")]
+    with pytest.raises(RuntimeError, match="after a shutdown"):
+        asyncio.run(ask())
