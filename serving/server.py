@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 DRAIN_S = 15  # from a SIGTERM to the end of the last connection
 SWEEP_TICKS = 10  # uvicorn's ticks of 0.1 s
 WAITING_CONNECTIONS = 2048
+# So many looks at the young until all that was made since the start is looked through for garbage, which holds up every answer
+# for 0.1 s: what is remembered of users is none, and a version that is replaced is freed without that.
+RARELY = 1_000
 SWITCH_S = (
     0.001  # a thread that computes lets the event loop in after so long: by default it waits five times that, each turn
 )
@@ -85,15 +88,18 @@ def serve(
 
         def begun() -> None:
             gc.freeze()  # the catalogue stays: looking through a million items for garbage would hold up every answer
+            gc.set_threshold(*usual[:2], RARELY)
             gc.enable()
             if ready is not None:
                 ready(address)
 
         sys.setswitchinterval(SWITCH_S)
+        usual = gc.get_threshold()
         gc.disable()  # until the catalogue is there: it would be looked through again and again while it grows
         try:
             _Server(app, begun).run(sockets=[listener])
         finally:
+            gc.set_threshold(*usual)
             gc.enable()
 
 

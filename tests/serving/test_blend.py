@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from models.recommender import UserBatch
 from models.transitions import Transitions, TransitionsConfig
 from serving.catalogue import LiveCatalogue
 from serving.live import LiveModels
+from serving.query import Ask
+from serving.service import Service
 from tests.serving.test_live import backwards
 from tests.serving.world import World, eventually, ids
 
@@ -112,3 +117,28 @@ def test_a_blend_has_no_copy_of_members_that_live_models_stand_for(blended: Worl
     assert [one.tolist() for one in asked.recommend(users, 10)] == [one.tolist() for one in own.recommend(users, 10)]
     other = Transitions.fit(backwards(), TransitionsConfig(window=3))
     assert Blend.load(blended.registry.open(served.version), {"transitions": other}).models[0] is not other
+
+
+def test_a_version_that_is_replaced_is_freed_at_once_whether_garbage_is_collected_or_not(blended: World) -> None:
+    """Looking for garbage among all that a server remembers would hold up its answers, and is rarely done."""
+    service = Service(blended.settings, blended.store, blended.registry)
+    refreshing = (service.catalogue.refresh, service.models.refresh, service.newcomers.refresh)
+
+    def answer() -> None:
+        for refresh in refreshing:
+            refresh()
+        assert service.pipeline.recommend(Ask("u1"), service.histories.read("u1")).fallback is None
+
+    gc.disable()
+    try:
+        answer()
+        before = [weakref.ref(served.model) for served in service.models.served.values()]
+        assert len(before) > 2
+        blended.train(*service.models.served)
+        answer()
+        assert [one() for one in before] == [None] * len(before)
+    finally:
+        gc.enable()
+        service.histories.close()
+        service.threads.close()
+        service.publisher.close()
