@@ -88,7 +88,7 @@ def serve(
 
         def begun() -> None:
             gc.freeze()  # the catalogue stays: looking through a million items for garbage would hold up every answer
-            gc.set_threshold(*usual[:2], RARELY)
+            gc.set_threshold(usual[0], usual[1], RARELY)
             gc.enable()
             if ready is not None:
                 ready(address)
